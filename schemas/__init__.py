@@ -1,0 +1,1 @@
+"""Contracts: what every table that passes between two stages looks like."""

@@ -1,0 +1,70 @@
+"""Tables of documents, from the files a laboratory has to the text a model reads."""
+
+from typing import Annotated, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from schemas.table import BlobRef, Row
+
+Int32 = Annotated[int, pa.int32()]
+Float32 = Annotated[float, pa.float32()]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Origin = Literal["text layer", "ocr", "native"]
+
+
+class SourceFile(Row):
+    """A file, an archive's member or a record, as found. The bytes are in `blob`, a record's JSON in `record`."""
+
+    source_id: Sha256
+    path: str
+    media_type: str
+    blob: BlobRef | None
+    record: str | None
+    source: str
+    licence: str | None
+    title: str | None
+    doi: str | None
+
+
+class PageSpan(Row):
+    """Characters `start:end` of a document's text came from this page (from 1), by this parser."""
+
+    page: Int32
+    start: int
+    end: int
+    parser: str
+    origin: Origin
+
+
+class Document(Row):
+    """A document's text and where it came from. `doc_id` is its source's digest, so it never changes on the way."""
+
+    doc_id: Sha256
+    text: Annotated[str, Field(min_length=1)]
+    pages: list[PageSpan]
+    media_type: str
+    path: str
+    source: str
+    licence: str | None
+    title: str | None
+    doi: str | None
+    language: str | None
+
+
+class Dropped(Row):
+    """A row that a stage did not pass on, and why. `reason` is one of a few words; `detail` is for people."""
+
+    row_id: str
+    path: str
+    reason: Annotated[str, Field(min_length=1)]
+    detail: str
+
+
+class Duplicate(Row):
+    """A document that repeats another. `of` is unknown (null) where only a Bloom filter has seen the first one."""
+
+    doc_id: Sha256
+    of: str | None
+    method: Literal["exact", "lshbloom"]
+    num_bands_hit: Int32

@@ -1,0 +1,269 @@
+"""A table is a class: a row's fields are the columns, and the class checks, filters and samples tables.
+
+The contract is an Arrow schema made from a pydantic model, with its name and version in the schema's metadata, so
+that it survives a Parquet round trip and two contracts compare without reading data. What it gives up: limits on
+fields inside a list are checked when a `Row` is made in Python, not when a whole Arrow table is checked.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Literal, NamedTuple, Self, Union, get_args, get_origin
+
+import annotated_types as at
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+
+SCALARS: dict[type, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+}
+BLOCK_BYTES = 1 << 20
+
+
+class ContractError(Exception):
+    """Data is not what was declared. The message lists every problem."""
+
+    def __init__(self, what: str, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join([f"{len(self.problems)} problem(s) with {what}", *(f"  {p}" for p in problems)]))
+
+
+class Failures(NamedTuple):
+    """Rows that broke a rule: the rows with a `reason` column, and how many each rule took."""
+
+    table: pa.Table
+    counts: dict[str, int]
+
+
+class Row(BaseModel):
+    """One row of a table. Subclasses declare columns; `contract_version` goes up with every change of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    contract_version: ClassVar[int] = 1
+
+    @classmethod
+    def contract(cls) -> str:
+        """`Name@version`, as manifests and Parquet metadata carry it."""
+        return f"{cls.__name__}@{cls.contract_version}"
+
+    @classmethod
+    def arrow_schema(cls) -> pa.Schema:
+        """The Arrow schema: columns in field order, nullability, and the contract's name as metadata."""
+        return pa.schema(_fields(cls), metadata={"contract": cls.contract()})
+
+    @classmethod
+    def check(cls, found: pa.Schema, what: str = "table") -> None:
+        """Raise `ContractError` unless `found` is this contract exactly, nullability and version included."""
+        expected = cls.arrow_schema()
+        problems = _differences(found, expected)
+        name = (found.metadata or {}).get(b"contract", b"no contract").decode()
+        if name != cls.contract():
+            problems.insert(0, f"contract: expected {cls.contract()}, found {name}")
+        if problems:
+            raise ContractError(what, problems)
+
+    @classmethod
+    def filter(cls, table: pa.Table) -> tuple[pa.Table, Failures]:
+        """Split a table of this schema into the rows that keep every limit and the rows that do not."""
+        reason = pa.nulls(table.num_rows, pa.string())
+        for rule, column, broken in _limits(cls):
+            hit = pc.fill_null(broken(_column(table, column)), False)
+            reason = pc.if_else(pc.and_(hit, pc.is_null(reason)), rule, reason)
+        bad = pc.is_valid(reason)
+        failed = table.append_column("reason", reason).filter(bad)
+        counts = {str(c["values"]): int(c["counts"].as_py()) for c in pc.value_counts(failed["reason"])}
+        return table.filter(pc.invert(bad)), Failures(failed, counts)
+
+    @classmethod
+    def table(cls, rows: Iterable[Self]) -> pa.Table:
+        """An Arrow table of rows made in Python."""
+        return pa.Table.from_pylist([r.model_dump() for r in rows], schema=cls.arrow_schema())
+
+    @classmethod
+    def sample(cls, num_rows: int = 3) -> list[Self]:
+        """Rows that satisfy the contract, the same ones every time; `--stub` runs and tests use them."""
+        return [cls.model_validate(_sample_fields(cls, i)) for i in range(num_rows)]
+
+
+class BlobRef(Row):
+    """A file that a row points at. `path` is relative to the folder of the manifest, or absolute for foreign files."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, file: Path, base: Path | None = None) -> Self:
+        """Point at `file`, relative to `base` (a stage's output folder) if given."""
+        path = os.path.relpath(file, base) if base else str(file.resolve())
+        return cls(path=path, size_bytes=file.stat().st_size, sha256=sha256_file(file))
+
+    def open_path(self, base: Path) -> Path:
+        """The file on disk, after a check that it exists with the recorded size."""
+        file = base / self.path
+        if not file.is_file():
+            raise ContractError(str(file), ["the file that a row points at is missing"])
+        if file.stat().st_size != self.size_bytes:
+            raise ContractError(str(file), [f"expected {self.size_bytes} bytes, found {file.stat().st_size}"])
+        return file
+
+
+def sha256_file(file: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, in constant memory."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# ---- pydantic -> Arrow
+
+
+def _fields(cls: type[BaseModel]) -> list[pa.Field]:
+    return [_field(name, info) for name, info in cls.model_fields.items()]
+
+
+def _field(name: str, info: FieldInfo) -> pa.Field:
+    kind, nullable = _strip_none(info.annotation)
+    override = next((m for m in info.metadata if isinstance(m, pa.DataType)), None)
+    return pa.field(name, override or _arrow_type(kind, name), nullable=nullable)
+
+
+def _strip_none(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401 - annotations have no common type
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [a for a in get_args(annotation) if a is not NoneType]
+        if len(kinds) == 1:
+            return kinds[0], True
+    return annotation, False
+
+
+def _arrow_type(kind: Any, name: str) -> pa.DataType:  # noqa: ANN401
+    if kind in SCALARS:
+        return SCALARS[kind]
+    if get_origin(kind) is Literal:
+        return pa.string()
+    if get_origin(kind) in (list, tuple):
+        item, nullable = _strip_none(get_args(kind)[0])
+        return pa.list_(pa.field("item", _arrow_type(item, name), nullable=nullable))
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return pa.struct(_fields(kind))
+    raise TypeError(f"column {name!r}: a contract cannot hold {kind!r}")
+
+
+def _differences(found: pa.Schema, expected: pa.Schema) -> list[str]:
+    problems = [f"column {n}: missing" for n in expected.names if n not in found.names]
+    problems += [f"column {n}: not in the contract" for n in found.names if n not in expected.names]
+    for name in (n for n in expected.names if n in found.names):
+        ours, theirs = expected.field(name), found.field(name)
+        if ours.type != theirs.type or ours.nullable != theirs.nullable:
+            problems.append(f"column {name}: expected {_describe(ours)}, found {_describe(theirs)}")
+    if not problems and found.names != expected.names:
+        problems.append(f"columns: expected the order {expected.names}, found {found.names}")
+    return problems
+
+
+def _describe(field: pa.Field) -> str:
+    return f"{field.type}{'' if field.nullable else ' not null'}"
+
+
+# ---- limits of fields, as vectorized rules
+
+Broken = Callable[[Any], Any]
+
+
+def _limits(cls: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[tuple[str, tuple[str, ...], Broken]]:
+    rules: list[tuple[str, tuple[str, ...], Broken]] = []
+    for name, info in cls.model_fields.items():
+        column = (*prefix, name)
+        kind, _ = _strip_none(info.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            rules += _limits(kind, column)
+        checks = [c for m in info.metadata if (c := _broken(m))]
+        if get_origin(kind) is Literal:
+            allowed = pa.array([str(a) for a in get_args(kind)])
+            checks.append(("one of " + "|".join(allowed.to_pylist()), lambda c, a=allowed: pc.invert(pc.is_in(c, a))))
+        rules += [(f"{'.'.join(column)}: {words}", column, broken) for words, broken in checks]
+    return rules
+
+
+def _broken(limit: Any) -> tuple[str, Broken] | None:  # noqa: ANN401
+    """What a field's limit says, and a function that is true where a column breaks it."""
+    match limit:
+        case at.Ge(ge=bound):
+            return f">= {bound}", lambda c: pc.invert(pc.greater_equal(c, bound))
+        case at.Gt(gt=bound):
+            return f"> {bound}", lambda c: pc.invert(pc.greater(c, bound))
+        case at.Le(le=bound):
+            return f"<= {bound}", lambda c: pc.invert(pc.less_equal(c, bound))
+        case at.Lt(lt=bound):
+            return f"< {bound}", lambda c: pc.invert(pc.less(c, bound))
+        case at.MinLen(min_length=bound):
+            return f"length >= {bound}", lambda c: pc.less(_length(c), bound)
+        case at.MaxLen(max_length=bound):
+            return f"length <= {bound}", lambda c: pc.greater(_length(c), bound)
+    pattern = getattr(limit, "pattern", None)
+    if pattern:
+        return f"matches {pattern}", lambda c: pc.invert(pc.match_substring_regex(c, pattern))
+    return None
+
+
+def _length(column: Any) -> Any:  # noqa: ANN401
+    return pc.list_value_length(column) if pa.types.is_list(column.type) else pc.utf8_length(column)
+
+
+def _column(table: pa.Table, path: tuple[str, ...]) -> Any:  # noqa: ANN401
+    column = table[path[0]]
+    return pc.struct_field(column, list(path[1:])) if path[1:] else column
+
+
+# ---- sample rows
+
+
+def _sample_fields(cls: type[BaseModel], i: int) -> dict[str, Any]:
+    return {name: _sample(name, info, i) for name, info in cls.model_fields.items()}
+
+
+def _sample(name: str, info: FieldInfo, i: int) -> Any:  # noqa: ANN401
+    kind, _ = _strip_none(info.annotation)
+    value = _sample_value(kind, name, i)
+    for limit in info.metadata:
+        value = _inside(value, limit)
+    return value
+
+
+def _sample_value(kind: Any, name: str, i: int) -> Any:  # noqa: ANN401
+    if kind is str:
+        return f"{name}-{i}"
+    if get_origin(kind) is Literal:
+        return get_args(kind)[i % len(get_args(kind))]
+    if get_origin(kind) in (list, tuple):
+        return [_sample_value(get_args(kind)[0], name, i)]
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return _sample_fields(kind, i)
+    return {int: i, float: float(i), bool: i % 2 == 0, bytes: b"%d" % i}[kind]
+
+
+def _inside(value: Any, limit: Any) -> Any:  # noqa: ANN401
+    match limit:
+        case at.Ge(ge=bound):
+            return max(value, bound)
+        case at.Gt(gt=bound):
+            return max(value, type(value)(bound) + 1) if isinstance(value, int) else max(value, bound + 0.5)
+        case at.Le(le=bound):
+            return min(value, bound)
+        case at.Lt(lt=bound):
+            return min(value, bound - 1) if isinstance(value, int) else min(value, bound - 0.5)
+        case at.MinLen(min_length=bound) if isinstance(value, list):
+            return value * bound if len(value) < bound else value
+    if getattr(limit, "pattern", None):  # the only pattern in use is that of a hexadecimal digest
+        return hashlib.sha256(value.encode()).hexdigest()
+    return value

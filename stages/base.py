@@ -1,0 +1,99 @@
+"""A stage is a frozen value: its fields are its settings, its class attributes its contract, `run` its work.
+
+`stages.command` is the other half: the command line that every stage shares.
+"""
+
+import difflib
+import hashlib
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from schemas.manifest import fingerprint
+from schemas.table import Row
+from stages.tables import Outputs, Reader
+
+Size = Literal["cpu", "gpu", "gpus", "service"]
+Strings = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+
+PACKAGE_ROOT = Path(__file__).parent.parent
+RANK_VARIABLES = ("RANK", "PALS_RANKID", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+
+
+class SettingsError(Exception):
+    """What the user set cannot be. The message lists every problem."""
+
+
+class Stage(BaseModel):
+    """A step of the life cycle. Subclasses declare a contract (class attributes), settings (fields) and `run`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    inputs: ClassVar[Mapping[str, type[Row]]] = {}
+    outputs: ClassVar[Mapping[str, type[Row]]] = {}
+    resources: ClassVar[Size] = "cpu"
+    packages: ClassVar[tuple[str, ...]] = ()  # import names that `run` needs beyond the base install
+    located: ClassVar[frozenset[str]] = frozenset()  # settings that say where, not what: no part of the fingerprint
+    conserves: ClassVar[tuple[str, str] | None] = None  # (input, output): rows in = rows out + dropped, checked
+
+    def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
+        """Do the work of one shard: read `inputs`, write `outputs`, `outputs.drop` what goes no further."""
+        raise TypeError(f"{type(self).__name__} does not say how it runs")
+
+    def external(self) -> str:
+        """A digest of what the stage reads that is not a table (a folder of papers, say); part of the fingerprint."""
+        return ""
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that make the output what it is."""
+        return self.model_dump(mode="json", exclude=set(self.located))
+
+    def fingerprint(self, inputs: Mapping[str, str]) -> str:
+        """The address of this stage's output, given its inputs' fingerprints."""
+        return fingerprint(self.name, self.version, self.settings(), inputs, self.external())
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any]) -> Self:
+        """Settings from outside; `SettingsError` lists all that is wrong with them."""
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise SettingsError("\n".join(setting_problems(cls, error))) from None
+
+
+def setting_problems(stage: type[Stage], error: ValidationError) -> list[str]:
+    """One line a problem, in our words, with the nearest right name for an unknown setting."""
+    problems = []
+    for e in error.errors():
+        where = f"{stage.name}.{'.'.join(map(str, e['loc']))}"
+        if e["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(e["loc"][-1]), stage.model_fields, n=1)
+            hint = f"did you mean {stage.name}.{near[0]}?" if near else f"settings: {', '.join(stage.model_fields)}"
+            problems.append(f"{where}: no such setting; {hint}")
+        else:
+            problems.append(f"{where}: {e['msg']}, found {e['input']!r}")
+    return problems
+
+
+def rank() -> int:
+    """This process's rank, from whichever launcher started it; 0 if none did."""
+    return next((int(os.environ[v]) for v in RANK_VARIABLES if v in os.environ), 0)
+
+
+def num_workers() -> int:
+    """Processes that a stage may use on its node: set by the site, else the cores of this machine."""
+    return int(os.environ.get("BOREALIS_WORKERS", 0)) or len(os.sched_getaffinity(0))
+
+
+def code_sha256(stage: type[Stage]) -> str:
+    """A digest of the stage's own code and of the contracts, to say whether it changed since a run."""
+    spec = importlib.util.find_spec(stage.__module__)
+    folders = [Path(spec.origin).parent] if spec and spec.origin else []
+    files = sorted(f for folder in [*folders, PACKAGE_ROOT / "schemas"] for f in folder.rglob("*.py"))
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
