@@ -1,0 +1,4 @@
+from stages.dedup import Dedup
+from stages.command import main
+
+main(Dedup)

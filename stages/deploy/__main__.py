@@ -1,0 +1,4 @@
+from stages.deploy import Deploy
+from stages.command import main
+
+main(Deploy)

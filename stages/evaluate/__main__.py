@@ -1,0 +1,4 @@
+from stages.evaluate import Evaluate
+from stages.command import main
+
+main(Evaluate)

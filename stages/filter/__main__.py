@@ -1,0 +1,4 @@
+from stages.filter import Filter
+from stages.command import main
+
+main(Filter)

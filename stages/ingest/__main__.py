@@ -1,0 +1,4 @@
+from stages.ingest import Ingest
+from stages.command import main
+
+main(Ingest)

@@ -1,0 +1,1 @@
+"""Shared by the torch stages, and not a stage itself."""

@@ -1,0 +1,4 @@
+from stages.parse import Parse
+from stages.command import main
+
+main(Parse)

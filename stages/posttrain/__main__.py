@@ -1,0 +1,4 @@
+from stages.posttrain import Posttrain
+from stages.command import main
+
+main(Posttrain)

@@ -1,0 +1,4 @@
+from stages.pretrain import Pretrain
+from stages.command import main
+
+main(Pretrain)

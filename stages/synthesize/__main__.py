@@ -1,0 +1,4 @@
+from stages.synthesize import Synthesize
+from stages.command import main
+
+main(Synthesize)

@@ -1,0 +1,4 @@
+from stages.tokenize import Tokenize
+from stages.command import main
+
+main(Tokenize)
