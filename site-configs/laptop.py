@@ -1,0 +1,34 @@
+"""A laptop or workstation: threads instead of a scheduler, every core for one stage at a time, no container."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from workflows.site import Resource, Site
+
+
+def parsl_config(run_dir: Path) -> Any:
+    """Two stages at once: independent branches of the graph, such as scoring the base model during post-training."""
+    from parsl.config import Config
+    from parsl.executors import ThreadPoolExecutor
+
+    from workflows.execute import retries
+
+    return Config(
+        executors=[ThreadPoolExecutor(label="local", max_threads=2)],
+        run_dir=str(run_dir),
+        initialize_logging=False,
+        **retries(2),
+    )
+
+
+here = Resource(executor="local", env={"BOREALIS_WORKERS": str(len(os.sched_getaffinity(0)))})
+
+site = Site(
+    name="laptop",
+    description="this machine",
+    root=Path(os.environ.get("BOREALIS_ROOT", "runs")).absolute(),
+    resources={"cpu": here, "gpu": here, "gpus": here, "service": here},
+    parsl_config=parsl_config,
+    container=("apptainer", "exec", "--userns", "--bind", ".", "{image}"),
+)
