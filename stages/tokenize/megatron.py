@@ -1,0 +1,168 @@
+"""Token files in the Megatron layout: `name.bin` holds the ids one after another, `name.idx` says where each run starts.
+
+The layout is that of `megatron/core/datasets/indexed_dataset.py` (megatron-core 0.16), so that Megatron, and all that
+reads its files, takes ours. All numbers are little endian:
+
+    0       9 bytes   magic
+    9       u64       version, 1
+    17      u8        code of the ids' type (8: uint16, 4: int32)
+    18      u64       S, number of sequences (here: documents)
+    26      u64       D, number of document marks (documents + 1)
+    34      S int32   length of each sequence in tokens
+    34+4S   S int64   where it starts in `.bin`, in bytes
+    34+12S  D int64   the sequence with which each document starts, and S at the end
+
+What it gives up: documents of more than one sequence and the modes of multimodal files are read, but not written.
+"""
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.table import ContractError
+
+Array = npt.NDArray[Any]
+DtypeName = Literal["uint16", "int32"]
+
+MAGIC = b"MMIDIDX\x00\x00"
+HEADER = struct.Struct("<9sQBQQ")
+DTYPES = {1: "<u1", 2: "<i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}  # 6 and 7 are floats: no ids
+CODES = {"int32": 4, "uint16": 8}
+UINT16_VOCAB = 65_500  # Megatron's `optimal_dtype`: two bytes below this, else int32
+
+
+def dtype_for(vocab_size: int) -> DtypeName:
+    """Choose the type of ids as Megatron does for a vocabulary of this size."""
+    return "uint16" if vocab_size < UINT16_VOCAB else "int32"
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """An open pair of token files: N tokens in S sequences.
+
+    `tokens` (N ids, mapped, read-only), `lengths` (S int32, in tokens), `pointers` (S int64, bytes in `.bin`),
+    `documents` (D int64: the first sequence of each document, then S).
+    """
+
+    tokens: Array
+    lengths: Array
+    pointers: Array
+    documents: Array
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> Array:
+        """Sequence `index`, a view of the file."""
+        start = int(self.pointers[index]) // self.tokens.itemsize
+        return self.tokens[start : start + int(self.lengths[index])]
+
+
+class IndexedWriter:
+    """Writes `bin` as the documents come and, leaving its `with` block, `idx`; without it the pair is not readable.
+
+    `lengths` are the documents that an earlier, interrupted writer put in `bin`: what comes after them is cut off.
+    """
+
+    def __init__(self, bin_file: Path, dtype: DtypeName, lengths: Array | None = None) -> None:
+        self.bin, self.idx, self.dtype = bin_file, bin_file.with_suffix(".idx"), dtype
+        self._type = np.dtype(DTYPES[CODES[dtype]])
+        self._lengths = [np.zeros(0, "<i4") if lengths is None else lengths.astype("<i4")]
+        bin_file.parent.mkdir(parents=True, exist_ok=True)
+        self.idx.unlink(missing_ok=True)
+        self._file = bin_file.open("ab")
+        self._file.truncate(self.num_tokens * self._type.itemsize)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens so far."""
+        return sum(int(lengths.sum(dtype=np.int64)) for lengths in self._lengths)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents so far."""
+        return sum(map(len, self._lengths))
+
+    def append(self, tokens: Array, lengths: Array) -> None:
+        """Add documents: their ids one after another, and how many belong to each."""
+        self._file.write(np.ascontiguousarray(tokens, self._type).data)
+        self._lengths.append(lengths.astype("<i4"))
+
+    def sync(self) -> None:
+        """Put on disk what was appended."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            self.sync()
+        if kind is None:
+            write_index(self.idx, np.concatenate(self._lengths), self.dtype)
+
+
+def write_index(idx: Path, lengths: Array, dtype: DtypeName) -> None:
+    """Write the `.idx` of documents of these lengths, one sequence each."""
+    sizes = lengths.astype("<i8") * np.dtype(DTYPES[CODES[dtype]]).itemsize
+    count = len(lengths)
+    temporary = idx.with_suffix(".idx.tmp")
+    with temporary.open("wb") as file:
+        file.write(HEADER.pack(MAGIC, 1, CODES[dtype], count, count + 1))
+        file.write(lengths.astype("<i4").tobytes())
+        file.write((np.cumsum(sizes) - sizes).astype("<i8").tobytes())
+        file.write(np.arange(count + 1, dtype="<i8").tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(idx)
+
+
+def open_indexed(bin_file: Path, idx: Path) -> Indexed:
+    """Map a pair of token files; `ContractError` says all that is wrong with them."""
+    dtype, lengths, pointers, documents = _read_index(idx)
+    problems = []
+    total, itemsize = int(lengths.sum(dtype=np.int64)), dtype.itemsize
+    if not bin_file.is_file():
+        raise ContractError(str(bin_file), ["no such file"])
+    if (found := bin_file.stat().st_size) != total * itemsize:
+        problems.append(f"expected {total * itemsize} bytes ({total} {dtype.name} ids in {idx.name}), found {found}")
+    sizes = lengths.astype(np.int64) * itemsize
+    if not np.array_equal(pointers, np.cumsum(sizes) - sizes):
+        problems.append(f"{idx.name}: the starts do not follow from the lengths")
+    if len(documents) == 0 or documents[0] != 0 or documents[-1] != len(lengths):
+        problems.append(f"{idx.name}: the document marks do not go from 0 to {len(lengths)}")
+    if problems:
+        raise ContractError(str(bin_file), problems)
+    tokens = np.memmap(bin_file, dtype, mode="r") if total else np.zeros(0, dtype)  # an empty file cannot be mapped
+    return Indexed(tokens, lengths, pointers, documents)
+
+
+def _read_index(idx: Path) -> tuple[np.dtype[Any], Array, Array, Array]:
+    if not idx.is_file():
+        raise ContractError(str(idx), ["no such file"])
+    size = idx.stat().st_size
+    if size < HEADER.size:
+        raise ContractError(str(idx), [f"expected at least {HEADER.size} bytes, found {size}: the file is cut off"])
+    with idx.open("rb") as file:
+        magic, version, code, num_sequences, num_marks = HEADER.unpack(file.read(HEADER.size))
+    if magic != MAGIC:
+        problem = f"expected the magic {MAGIC!r}, found {magic!r}: not a Megatron index"
+    elif version != 1 or code not in DTYPES:
+        problem = f"expected version 1 and a type among {sorted(DTYPES)}, found {version} and {code}"
+    elif size != (expected := HEADER.size + 12 * num_sequences + 8 * num_marks):
+        problem = f"expected {expected} bytes for {num_sequences} sequences, found {size}"
+    else:
+        return _map_index(idx, DTYPES[code], num_sequences)
+    raise ContractError(str(idx), [problem])
+
+
+def _map_index(idx: Path, dtype: str, num_sequences: int) -> tuple[np.dtype[Any], Array, Array, Array]:
+    data = np.memmap(idx, np.uint8, mode="r", offset=HEADER.size)
+    lengths, pointers, documents = np.split(data, [4 * num_sequences, 12 * num_sequences])
+    return np.dtype(dtype), lengths.view("<i4"), pointers.view("<i8"), documents.view("<i8")
