@@ -1,4 +1,4 @@
-from stages.tokenize import Tokenize
 from stages.command import main
+from stages.tokenize import Tokenize
 
 main(Tokenize)
