@@ -7,7 +7,7 @@ fields inside a list are checked when a `Row` is made in Python, not when a whol
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, NamedTuple, Self, Union, get_args, get_origin
@@ -74,9 +74,9 @@ class Row(BaseModel):
     def filter(cls, table: pa.Table) -> tuple[pa.Table, Failures]:
         """Split a table of this schema into the rows that keep every limit and the rows that do not."""
         reason = pa.nulls(table.num_rows, pa.string())
-        for rule, column, broken in _limits(cls):
-            hit = pc.fill_null(broken(_column(table, column)), False)
-            reason = pc.if_else(pc.and_(hit, pc.is_null(reason)), rule, reason)
+        for rule in _rules(cls):
+            kept = pc.fill_null(rule.kept(_column(table, rule.column), rule.bound), fill_value=True)
+            reason = pc.if_else(pc.or_(kept, pc.is_valid(reason)), reason, rule.words)
         bad = pc.is_valid(reason)
         failed = table.append_column("reason", reason).filter(bad)
         counts = {str(c["values"]): int(c["counts"].as_py()) for c in pc.value_counts(failed["reason"])}
@@ -138,7 +138,7 @@ def _field(name: str, info: FieldInfo) -> pa.Field:
     return pa.field(name, override or _arrow_type(kind, name), nullable=nullable)
 
 
-def _strip_none(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401 - annotations have no common type
+def _strip_none(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) in (Union, UnionType):
         kinds = [a for a in get_args(annotation) if a is not NoneType]
         if len(kinds) == 1:
@@ -146,7 +146,7 @@ def _strip_none(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401 - annotati
     return annotation, False
 
 
-def _arrow_type(kind: Any, name: str) -> pa.DataType:  # noqa: ANN401
+def _arrow_type(kind: Any, name: str) -> pa.DataType:
     if kind in SCALARS:
         return SCALARS[kind]
     if get_origin(kind) is Literal:
@@ -177,50 +177,62 @@ def _describe(field: pa.Field) -> str:
 
 # ---- limits of fields, as vectorized rules
 
-Broken = Callable[[Any], Any]
+
+class Limit(NamedTuple):
+    """A kind of limit: the attribute that holds its bound, its words, and what keeps it."""
+
+    attribute: str
+    words: str
+    kept: Callable[[Any, Any], Any]
 
 
-def _limits(cls: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[tuple[str, tuple[str, ...], Broken]]:
-    rules: list[tuple[str, tuple[str, ...], Broken]] = []
+LIMITS: dict[type, Limit] = {
+    at.Ge: Limit("ge", ">= {}", pc.greater_equal),
+    at.Gt: Limit("gt", "> {}", pc.greater),
+    at.Le: Limit("le", "<= {}", pc.less_equal),
+    at.Lt: Limit("lt", "< {}", pc.less),
+    at.MinLen: Limit("min_length", "length >= {}", lambda c, bound: pc.greater_equal(_length(c), bound)),
+    at.MaxLen: Limit("max_length", "length <= {}", lambda c, bound: pc.less_equal(_length(c), bound)),
+}
+
+
+class Rule(NamedTuple):
+    """A limit of one column, which may lie inside a struct."""
+
+    words: str
+    column: tuple[str, ...]
+    kept: Callable[[Any, Any], Any]
+    bound: Any
+
+
+def _rules(cls: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[Rule]:
+    rules: list[Rule] = []
     for name, info in cls.model_fields.items():
         column = (*prefix, name)
         kind, _ = _strip_none(info.annotation)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rules += _limits(kind, column)
-        checks = [c for m in info.metadata if (c := _broken(m))]
+            rules += _rules(kind, column)
         if get_origin(kind) is Literal:
-            allowed = pa.array([str(a) for a in get_args(kind)])
-            checks.append(("one of " + "|".join(allowed.to_pylist()), lambda c, a=allowed: pc.invert(pc.is_in(c, a))))
-        rules += [(f"{'.'.join(column)}: {words}", column, broken) for words, broken in checks]
+            choices = pa.array([str(a) for a in get_args(kind)])
+            rules.append(Rule(f"{name}: one of {'|'.join(get_args(kind))}", column, pc.is_in, choices))
+        rules += [Rule(f"{'.'.join(column)}: {w}", column, kept, bound) for w, kept, bound in _field_limits(info)]
     return rules
 
 
-def _broken(limit: Any) -> tuple[str, Broken] | None:  # noqa: ANN401
-    """What a field's limit says, and a function that is true where a column breaks it."""
-    match limit:
-        case at.Ge(ge=bound):
-            return f">= {bound}", lambda c: pc.invert(pc.greater_equal(c, bound))
-        case at.Gt(gt=bound):
-            return f"> {bound}", lambda c: pc.invert(pc.greater(c, bound))
-        case at.Le(le=bound):
-            return f"<= {bound}", lambda c: pc.invert(pc.less_equal(c, bound))
-        case at.Lt(lt=bound):
-            return f"< {bound}", lambda c: pc.invert(pc.less(c, bound))
-        case at.MinLen(min_length=bound):
-            return f"length >= {bound}", lambda c: pc.less(_length(c), bound)
-        case at.MaxLen(max_length=bound):
-            return f"length <= {bound}", lambda c: pc.greater(_length(c), bound)
-    pattern = getattr(limit, "pattern", None)
-    if pattern:
-        return f"matches {pattern}", lambda c: pc.invert(pc.match_substring_regex(c, pattern))
-    return None
+def _field_limits(info: FieldInfo) -> Iterator[tuple[str, Callable[[Any, Any], Any], Any]]:
+    for found in info.metadata:
+        if limit := LIMITS.get(type(found)):
+            bound = getattr(found, limit.attribute)
+            yield limit.words.format(bound), limit.kept, bound
+        elif pattern := getattr(found, "pattern", None):
+            yield f"matches {pattern}", pc.match_substring_regex, pattern
 
 
-def _length(column: Any) -> Any:  # noqa: ANN401
+def _length(column: Any) -> Any:
     return pc.list_value_length(column) if pa.types.is_list(column.type) else pc.utf8_length(column)
 
 
-def _column(table: pa.Table, path: tuple[str, ...]) -> Any:  # noqa: ANN401
+def _column(table: pa.Table, path: tuple[str, ...]) -> Any:
     column = table[path[0]]
     return pc.struct_field(column, list(path[1:])) if path[1:] else column
 
@@ -232,7 +244,7 @@ def _sample_fields(cls: type[BaseModel], i: int) -> dict[str, Any]:
     return {name: _sample(name, info, i) for name, info in cls.model_fields.items()}
 
 
-def _sample(name: str, info: FieldInfo, i: int) -> Any:  # noqa: ANN401
+def _sample(name: str, info: FieldInfo, i: int) -> Any:
     kind, _ = _strip_none(info.annotation)
     value = _sample_value(kind, name, i)
     for limit in info.metadata:
@@ -240,7 +252,7 @@ def _sample(name: str, info: FieldInfo, i: int) -> Any:  # noqa: ANN401
     return value
 
 
-def _sample_value(kind: Any, name: str, i: int) -> Any:  # noqa: ANN401
+def _sample_value(kind: Any, name: str, i: int) -> Any:
     if kind is str:
         return f"{name}-{i}"
     if get_origin(kind) is Literal:
@@ -252,18 +264,19 @@ def _sample_value(kind: Any, name: str, i: int) -> Any:  # noqa: ANN401
     return {int: i, float: float(i), bool: i % 2 == 0, bytes: b"%d" % i}[kind]
 
 
-def _inside(value: Any, limit: Any) -> Any:  # noqa: ANN401
+def _inside(value: Any, limit: Any) -> Any:
+    """The nearest value that keeps a limit."""
+    step = 1 if isinstance(value, int) else 0.5
     match limit:
-        case at.Ge(ge=bound):
-            return max(value, bound)
-        case at.Gt(gt=bound):
-            return max(value, type(value)(bound) + 1) if isinstance(value, int) else max(value, bound + 0.5)
-        case at.Le(le=bound):
-            return min(value, bound)
-        case at.Lt(lt=bound):
-            return min(value, bound - 1) if isinstance(value, int) else min(value, bound - 0.5)
-        case at.MinLen(min_length=bound) if isinstance(value, list):
-            return value * bound if len(value) < bound else value
-    if getattr(limit, "pattern", None):  # the only pattern in use is that of a hexadecimal digest
-        return hashlib.sha256(value.encode()).hexdigest()
-    return value
+        case at.Ge():
+            value = max(value, limit.ge)
+        case at.Gt():
+            value = max(value, limit.gt + step)
+        case at.Le():
+            value = min(value, limit.le)
+        case at.Lt():
+            value = min(value, limit.lt - step)
+        case at.MinLen() if isinstance(value, list):
+            value = value * limit.min_length
+    # The only pattern in use is that of a hexadecimal digest.
+    return hashlib.sha256(value.encode()).hexdigest() if getattr(limit, "pattern", None) else value

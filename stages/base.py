@@ -42,7 +42,7 @@ class Stage(BaseModel):
     located: ClassVar[frozenset[str]] = frozenset()  # settings that say where, not what: no part of the fingerprint
     conserves: ClassVar[tuple[str, str] | None] = None  # (input, output): rows in = rows out + dropped, checked
 
-    def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
+    def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:  # noqa: ARG002 - the interface
         """Do the work of one shard: read `inputs`, write `outputs`, `outputs.drop` what goes no further."""
         raise TypeError(f"{type(self).__name__} does not say how it runs")
 
@@ -82,13 +82,13 @@ def setting_problems(stage: type[Stage], error: ValidationError) -> list[str]:
 
 
 def rank() -> int:
-    """This process's rank, from whichever launcher started it; 0 if none did."""
+    """The rank of this process, from whichever launcher started it; 0 if none did."""
     return next((int(os.environ[v]) for v in RANK_VARIABLES if v in os.environ), 0)
 
 
 def num_workers() -> int:
     """Processes that a stage may use on its node: set by the site, else the cores of this machine."""
-    return int(os.environ.get("BOREALIS_WORKERS", 0)) or len(os.sched_getaffinity(0))
+    return int(os.environ.get("BOREALIS_WORKERS", "0")) or len(os.sched_getaffinity(0))
 
 
 def code_sha256(stage: type[Stage]) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import ctypes
 import fcntl
 import importlib.metadata
 import importlib.util
@@ -9,6 +10,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +36,7 @@ ALWAYS = ("pyarrow", "pydantic")  # packages whose version every manifest record
 
 def main(stage: type[Stage], arguments: Sequence[str] | None = None) -> NoReturn:
     """The command line of a stage; the same flags for every stage."""
+    _die_with_parent()
     try:
         _run(stage, _arguments(stage, arguments))
     except SettingsError as error:
@@ -215,4 +218,12 @@ def _git_commit() -> str:
     if git is None or not (PACKAGE_ROOT / ".git").exists():
         return ""
     command = [git, "-C", str(PACKAGE_ROOT), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _die_with_parent() -> None:
+    """If the runner that started this process dies, however, end too (Linux): no orphan goes on in its folder."""
+    parent = os.environ.get("BOREALIS_PARENT")
+    if parent and int(parent) == os.getppid():
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

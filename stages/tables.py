@@ -56,7 +56,7 @@ class Reader:
             offset += part.num_rows
 
     def rows(self) -> Iterator[Any]:
-        """This shard's rows as `Row` objects."""
+        """The rows of this shard as `Row` objects."""
         for batch in self.batches():
             for fields in batch.to_pylist():
                 yield self.row.model_validate(fields)

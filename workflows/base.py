@@ -34,7 +34,7 @@ class Port(NamedTuple):
         return self.node.path / self.output
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a node is itself, so it can be a key
 class Node:
     """A stage in a graph: its settings, where its inputs come from, and where its output is or will be."""
 
@@ -70,6 +70,7 @@ class Run:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     setting_problems: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # files to read that are not there: a plan can live with that
     contract_problems: list[str] = field(default_factory=list)
 
     def __call__(self, stage: Stage, *, name: str = "", shards: int = 1, **inputs: Port) -> Node:
@@ -84,8 +85,8 @@ class Run:
         self.nodes.append(node)
         return node
 
-    def finish(self) -> list[Node]:
-        """The nodes, in an order in which each comes after its inputs; raises on anything that does not fit."""
+    def check(self) -> None:
+        """Raise on anything that does not fit, all problems at once."""
         known = {n.name for n in self.nodes} | {n.stage.name for n in self.nodes}
         for name in self.overrides:
             if name not in known:
@@ -95,7 +96,6 @@ class Run:
             raise SettingsError("\n".join(dict.fromkeys(self.setting_problems)))
         if self.contract_problems:
             raise ContractError("the recipe", self.contract_problems)
-        return self.nodes
 
     def _override(self, name: str, stage: Stage) -> Stage:
         changes = {**self.overrides.get(stage.name, {}), **self.overrides.get(name, {})}
@@ -114,7 +114,7 @@ class Run:
         try:
             return stage.fingerprint(prints)
         except SettingsError as error:
-            self.setting_problems += str(error).split("\n")
+            self.missing += str(error).split("\n")
             return UNKNOWN
 
     def _check_edges(self, name: str, stage: Stage, inputs: Mapping[str, Port]) -> None:
@@ -136,8 +136,8 @@ def nearest(word: str, known: Sequence[str], kind: str) -> str:
     return f"did you mean {near[0]}?" if near else f"{kind}: {', '.join(known)}"
 
 
-def load_recipe(file: Path, root: Path, overrides: Mapping[str, Mapping[str, Any]]) -> list[Node]:
-    """The graph of a recipe file: a Python file with a function `workflow(run)`."""
+def load_recipe(file: Path, root: Path, overrides: Mapping[str, Mapping[str, Any]]) -> Run:
+    """The checked graph of a recipe file: a Python file with a function `workflow(run)`."""
     if not file.is_file():
         known = [str(f) for f in sorted(file.parent.glob("*.py"))] if file.parent.is_dir() else []
         raise SettingsError(f"{file}: no such recipe; {nearest(str(file), known, 'files here')}")
@@ -146,7 +146,8 @@ def load_recipe(file: Path, root: Path, overrides: Mapping[str, Mapping[str, Any
         raise SettingsError(f"{file}: a recipe has a function `workflow(run)`")
     run = Run(root, overrides)
     workflow(run)
-    return run.finish()
+    run.check()
+    return run
 
 
 class Selection(NamedTuple):

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 TAIL_BYTES = 4000
@@ -21,11 +22,12 @@ class StageFailed(Exception):  # noqa: N818 - the design's name
         return f"{self.name} failed (exit {self.code}): {cause[-1] if cause else 'no output'}"
 
 
-def launch(name: str, command: list[str], log: str, folder: str, inputs: tuple[object, ...] = ()) -> int:  # noqa: ARG001 - Parsl waits for `inputs`
+def launch(name: str, command: list[str], log: str, folder: str, inputs: Sequence[object] = ()) -> int:  # noqa: ARG001 - Parsl waits for `inputs`
     """Run `command` in `folder`; `StageFailed` unless it ends with 0. Runs again append to the log."""
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     env = {**os.environ, "BOREALIS_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
     with Path(log).open("ab") as output:
+        os.utime(log)  # opening to append does not touch the time by which a watcher sees that this began
         process = subprocess.run(
             command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
         )

@@ -1,0 +1,78 @@
+"""The command `parsl`: run, plan, status, stop, report, stages. `python -m workflows` is the same.
+
+Parsl itself ships no command of this name (a test watches for that).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from schemas.table import ContractError
+from stages.base import SettingsError
+from workflows import commands
+from workflows.overrides import read_overrides
+
+EXIT_FAILED, EXIT_SETTINGS, EXIT_CONTRACT, EXIT_INTERRUPTED = 1, 2, 3, 130
+PRETRAIN = Path("workflows/pretrain.py")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, do it, and exit: 0, 1 a stage failed, 2 settings, 3 contract."""
+    options = parser().parse_args(arguments)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        code = options.do(options, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
+    except SettingsError as error:
+        errors.print(str(error), markup=False)
+        code = EXIT_SETTINGS
+    except ContractError as error:
+        errors.print(str(error), markup=False)
+        code = EXIT_CONTRACT
+    except OSError as error:
+        errors.print(f"{error.strerror}: {error.filename}", markup=False)
+        code = EXIT_FAILED
+    except KeyboardInterrupt:
+        errors.print("interrupted: the same command goes on from here", markup=False)
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their flags."""
+    top = argparse.ArgumentParser(prog="parsl", description="Run a recipe's stages on a site.")
+    verbs = top.add_subparsers(required=True, metavar="COMMAND")
+    run = _verb(verbs, "run", commands.run, "run what is not done yet, then write the report")
+    run.add_argument("--force", action="store_true", help="redo the selected stages even if they are done")
+    _verb(verbs, "plan", commands.plan, "what would run, what is done, and why; runs nothing")
+    _verb(verbs, "status", commands.status, "how far each stage is")
+    _verb(verbs, "report", commands.report, "write the report again")
+    stop = verbs.add_parser("stop", help="end the servers that deploy has left running")
+    stop.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
+    stop.set_defaults(do=commands.stop)
+    verbs.add_parser("stages", help="list the stages with their settings and contracts").set_defaults(
+        do=commands.stages
+    )
+    return top
+
+
+def _verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
+    verb.add_argument("recipe", type=Path, nargs="?", default=PRETRAIN, help=f"recipe file (default: {PRETRAIN})")
+    verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
+    verb.add_argument("--only", metavar="STAGE", help="this stage alone")
+    verb.add_argument("--from", dest="start", metavar="STAGE", help="this stage and what follows from it")
+    verb.add_argument("--until", metavar="STAGE", help="this stage and what it needs")
+    verb.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", help="change a setting")
+    verb.add_argument("--settings", type=Path, metavar="FILE", help="settings by stage, a TOML or JSON file")
+    verb.add_argument("--stub", action="store_true", help="sample rows instead of work: tests the graph in seconds")
+    verb.add_argument("--container", action="store_true", help="run each stage in its image")
+    verb.set_defaults(do=do, read_overrides=read_overrides)
+    return verb
+
+
+if __name__ == "__main__":
+    main()

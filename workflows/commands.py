@@ -1,0 +1,248 @@
+"""What each command of `parsl` does."""
+
+import argparse
+import contextlib
+import importlib
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+
+from schemas.manifest import NAME, exists
+from schemas.serving import Endpoint
+from schemas.table import ContractError
+from stages.base import PACKAGE_ROOT, SettingsError, Stage
+from stages.tables import Reader
+from workflows.base import Node, Selection, load_recipe, unfinished_inputs
+from workflows.explain import explain_all
+from workflows.site import Site, load_site
+
+EXIT_FAILED = 1
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """`parsl run`: what is selected and not done, then the report and where the model answers."""
+    from workflows.execute import prepare
+
+    machine, nodes, selected, missing = _open(options)
+    missing += [f"site {machine.site.name}: set {name} in the environment" for name in machine.site.missing()]
+    if missing:
+        raise SettingsError("\n".join(missing))
+    todo = [n for n in selected if options.force or not n.done]
+    if problems := unfinished_inputs(nodes, selected):
+        raise SettingsError("\n".join(problems))
+    if not todo:
+        console.print(f"nothing to do: all {len(selected)} stages are done (--force redoes them)")
+    for node in todo:
+        prepare(node, force=options.force)
+    errors = _execute(todo, machine, console) if todo else []
+    _finish(nodes, options, console, rewrite=bool(todo))
+    for line in _failures(errors):
+        console.print(line, markup=False)
+    return _exit_code(errors)
+
+
+def plan(options: argparse.Namespace, console: Console) -> int:
+    """`parsl plan`: states and reasons, then where each stage would run and by which command."""
+    from workflows.console import print_plan
+
+    machine, _, selected, missing = _open(options)
+    states = explain_all(selected)
+    print_plan(console, selected, states)
+    left = [n for n in selected if states[n.name].verdict == "run"]
+    known = [s for n in left if (s := states[n.name].seconds) is not None]
+    console.print(f"\n{len(left)} of {len(selected)} stages would run on {machine.site.description}", end="")
+    console.print(f", about {sum(known):.0f} s going by the last time" if known else "")
+    for node in selected:
+        _print_place(node, machine, console)
+    for problem in [*missing, *(f"set {name} in the environment" for name in machine.site.missing())]:
+        console.print(f"\nbefore a run: {problem}", markup=False)
+    return 0
+
+
+def status(options: argparse.Namespace, console: Console) -> int:
+    """`parsl status`: done, running (with progress), failed (with the log) or not started."""
+    machine, _, selected, _ = _open(options)
+    for node in selected:
+        console.print(f"{node.name:<16}{_status(node, machine)}", markup=False)
+    return 0
+
+
+def report(options: argparse.Namespace, console: Console) -> int:
+    """`parsl report`: write the report of what is there."""
+    _, nodes, _, _ = _open(options)
+    _finish(nodes, options, console, rewrite=True)
+    return 0
+
+
+def stop(options: argparse.Namespace, console: Console) -> int:
+    """`parsl stop`: end every server under the site's root that is still alive."""
+    from stages.deploy.stop import stop as stop_server
+
+    site = load_site(options.site)
+    endpoints = list(_endpoints(site.root))
+    ended = [e for e in endpoints if stop_server(e)]
+    for endpoint in ended:
+        console.print(f"stopped {endpoint.model} at {endpoint.url}")
+    if not ended:
+        console.print("no server is running")
+    return 0
+
+
+def stages(_options: argparse.Namespace, console: Console) -> int:
+    """`parsl stages`: every stage with its contract and its settings' defaults."""
+    for stage in all_stages():
+        reads = ", ".join(f"{k}: {r.contract()}" for k, r in stage.inputs.items()) or "files"
+        writes = ", ".join(f"{k}: {r.contract()}" for k, r in stage.outputs.items())
+        summary = (stage.__doc__ or "").strip()
+        console.print(f"[bold]{stage.name}[/] ({stage.resources}, version {stage.version})  {summary}")
+        console.print(f"  reads   {reads}\n  writes  {writes}", markup=False)
+        for name, info in stage.model_fields.items():
+            console.print(f"  {stage.name}.{name} = {info.default!r}", markup=False, style="dim")
+    return 0
+
+
+def all_stages() -> list[type[Stage]]:
+    """The stage classes under `stages/`, by name."""
+    for file in sorted((PACKAGE_ROOT / "stages").glob("*/__main__.py")):
+        importlib.import_module(f"stages.{file.parent.name}")
+    return sorted((s for s in Stage.__subclasses__() if s.__module__.startswith("stages.")), key=lambda s: s.name)
+
+
+# ---- shared by the commands
+
+
+def _open(options: argparse.Namespace) -> tuple[Any, list[Node], list[Node], list[str]]:
+    from workflows.execute import Machine
+
+    site = load_site(options.site)
+    root = site.root / "stub" if options.stub else site.root  # sample rows must never look like a real output
+    recipe = load_recipe(options.recipe, root, options.read_overrides(options.set, options.settings))
+    selected = Selection(options.only, options.start, options.until).apply(recipe.nodes)
+    return Machine(site, options.container, options.stub), recipe.nodes, selected, recipe.missing
+
+
+def _execute(todo: Sequence[Node], machine: Any, console: Console) -> list[BaseException]:
+    from workflows.console import Watcher
+    from workflows.execute import execute
+
+    with Watcher(console) as watch:
+        return execute(todo, machine, watch)
+
+
+def _finish(nodes: Sequence[Node], options: argparse.Namespace, console: Console, *, rewrite: bool) -> None:
+    file = nodes[0].path.parent.parent / "reports" / f"{options.recipe.stem}.html"
+    if rewrite or not file.is_file():
+        from workflows.report import write_report
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_report(nodes, file, options.recipe.stem)
+    console.print(f"report    {file}", markup=False)
+    for node in nodes:
+        if node.done and Endpoint in node.stage.outputs.values():
+            for endpoint in _read_endpoints(node.path):
+                _print_endpoint(endpoint, node, console)
+
+
+def _print_endpoint(endpoint: Endpoint, node: Node, console: Console) -> None:
+    from stages.deploy.stop import alive
+
+    if not alive(endpoint):
+        console.print(f"server    stopped; start it again: parsl run --only {node.name} --force", markup=False)
+        return
+    console.print(f"server    {endpoint.url}  (parsl stop ends it)", markup=False)
+    console.print(f"ask it    {curl(endpoint)}", markup=False)
+
+
+def curl(endpoint: Endpoint) -> str:
+    """A line for a shell that gets an answer."""
+    import json
+
+    message = {"role": "user", "content": endpoint.prompt}
+    body = json.dumps({"model": endpoint.model, "messages": [message], "max_tokens": 64})
+    url = f"{endpoint.url}/chat/completions"
+    return shlex.join(["curl", "-s", url, "-H", "Content-Type: application/json", "-d", body])
+
+
+def _endpoints(root: Path) -> Iterator[Endpoint]:
+    for file in sorted(root.glob(f"*/*/{NAME}")):
+        yield from _read_endpoints(file.parent)
+
+
+def _read_endpoints(folder: Path) -> list[Endpoint]:
+    from schemas.manifest import Manifest
+
+    with contextlib.suppress(ContractError):  # a table of an older contract holds no server that we could stop
+        manifest = Manifest.read(folder)
+        found = [name for name, o in manifest.outputs.items() if o.contract == Endpoint.contract()]
+        if not manifest.stub:
+            return [row for name in found for row in Reader(folder / name, Endpoint).rows()]
+    return []
+
+
+def _print_place(node: Node, machine: Any, console: Console) -> None:
+    site = cast("Site", machine.site)
+    resource = site.resources[node.stage.resources]
+    words = [node.stage.resources, f"executor {resource.executor}", f"{resource.nodes} node(s)"]
+    words += [f"{resource.nodes * resource.ranks_per_node} rank(s)"]
+    words += [f"queue {resource.queue}"] if resource.queue else []
+    words += [f"walltime {resource.walltime}"] if resource.walltime else []
+    console.print(f"\n{node.name}: {', '.join(words)}", markup=False)
+    if machine.container:
+        console.print(f"  image    {site.image(node.stage.name, resource)}", markup=False)
+    for task in machine.tasks(node)[:1]:
+        console.print(f"  command  {shlex.join(task.command)}", markup=False)
+    if node.shards > 1:
+        console.print(f"  shards   {node.shards}, then --commit {node.shards}", markup=False)
+
+
+def _status(node: Node, machine: Any) -> str:
+    from workflows.console import progress_words
+    from workflows.launch import tail
+
+    if exists(node.path):
+        manifest = node.manifest()
+        rows = ", ".join(f"{o.num_rows} {name}" for name, o in manifest.outputs.items())
+        return f"done      {manifest.seconds:.1f} s, {rows}"
+    running = [t for t in machine.tasks(node) if _locked(t.log, node.path)]
+    if running:
+        return "running   " + "; ".join(f"{t.label} {progress_words(t)}".strip() for t in running)
+    logs = sorted((node.path / "log").glob("*.txt"), key=lambda f: f.stat().st_mtime)
+    if logs:
+        last = (tail(logs[-1]).strip().splitlines() or ["no output"])[-1]
+        return f"not done  {last}\n{'':<16}          log: {logs[-1]}"
+    return "waiting"
+
+
+def _locked(log: Path, folder: Path) -> bool:
+    """Whether a process holds the lock of the shard whose log this is."""
+    import fcntl
+
+    name = {"run": "00000-of-00001"}.get(log.stem, log.stem)
+    file = folder / "locks" / name
+    if not file.is_file():
+        return False
+    with file.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _failures(errors: Sequence[BaseException]) -> Iterator[str]:
+    from workflows.launch import StageFailed
+
+    for error in errors:
+        if isinstance(error, StageFailed):
+            yield f"\n{error}\n  log      {error.log}\n  mend the cause and run the same command again: done stages stay done"
+        elif type(error).__name__ != "DependencyError":
+            yield f"\n{type(error).__name__}: {error}"
+
+
+def _exit_code(errors: Sequence[BaseException]) -> int:
+    """A stage's own code where it means settings (2) or contract (3), else 1; 0 if nothing failed."""
+    codes = [getattr(e, "code", EXIT_FAILED) for e in errors if type(e).__name__ != "DependencyError"]
+    return codes[0] if codes and codes[0] in (2, 3) else int(bool(errors))
