@@ -1,4 +1,4 @@
-from stages.deploy import Deploy
 from stages.command import main
+from stages.deploy import Deploy
 
 main(Deploy)
