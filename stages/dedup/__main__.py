@@ -1,4 +1,4 @@
-from stages.dedup import Dedup
 from stages.command import main
+from stages.dedup import Dedup
 
 main(Dedup)
