@@ -1,11 +1,16 @@
 """Pretrain: a Llama-architecture model from token files."""
 
 from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from schemas.tokens import TokenizedDocument, Tokenizer, TokenShard
 from schemas.training import Checkpoint, Model, TrainStep, Validation
 from stages.base import Stage
 from stages.tables import Outputs, Reader
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class Pretrain(Stage):
@@ -15,10 +20,38 @@ class Pretrain(Stage):
     inputs = {"shards": TokenShard, "documents": TokenizedDocument, "tokenizer": Tokenizer}
     outputs = {"model": Model, "steps": TrainStep, "validation": Validation, "checkpoints": Checkpoint}
     resources = "gpus"
-    packages = ("torch", "deepspeed", "transformers")
+    packages = ("torch", "deepspeed", "transformers", "tokenizers", "safetensors")
 
-    num_steps: int = 300
-    seed: int = 0
+    depth: Count = 3
+    """Layers; every other size follows from it (see `stages.model.network.Sizes`) unless it is given."""
+    width: Count | None = None
+    num_heads: Count | None = None
+    num_kv_heads: Count | None = None
+    hidden_width: Count | None = None
+    tie_embeddings: bool = True
+    sequence_tokens: Annotated[int, Field(ge=8)] = 256
+    batch_sequences: Count = 16
+    """Sequences of a step over all ranks, however many ranks there are."""
+    micro_batch_sequences: Count = 16
+    """At most so many sequences of a rank at a time; gradients are added up over the rest."""
+    num_steps: Count = 300
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 30
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of matrix products; weights, gradients and optimizer state are fp32 in both."""
+    zero_stage: Annotated[int, Field(ge=0, le=1)] = 0
+    validate_every: Count = 50
+    checkpoint_every: Count = 50
+    keep_checkpoints: Count = 2
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        if self.warmup_steps >= self.num_steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must be under num_steps {self.num_steps}")
+        return self
 
     def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
         """Train, or go on training from the last checkpoint, then export."""

@@ -1,4 +1,4 @@
-from stages.pretrain import Pretrain
 from stages.command import main
+from stages.pretrain import Pretrain
 
 main(Pretrain)
