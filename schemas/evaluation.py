@@ -7,9 +7,14 @@ from pydantic import Field
 from schemas.corpus import Int32
 from schemas.table import Row
 
+BLANK = "____"  # in a question: where a choice goes
+
 
 class Question(Row):
-    """A multiple-choice question made from a document; `answer` is the index of the true choice."""
+    """A multiple-choice question made from a document; `answer` is the index of the true choice.
+
+    Where `question` has one `BLANK`, a choice fills it; else a choice answers it.
+    """
 
     row_id: str
     question: str

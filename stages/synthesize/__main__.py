@@ -1,4 +1,4 @@
-from stages.synthesize import Synthesize
 from stages.command import main
+from stages.synthesize import Synthesize
 
 main(Synthesize)
