@@ -37,9 +37,10 @@ class ContractError(Exception):
 
 
 class Failures(NamedTuple):
-    """Rows that broke a rule: the rows with a `reason` column, and how many each rule took."""
+    """Rows that broke a rule: the rows, the rule that each broke first, and how many each rule took."""
 
     table: pa.Table
+    reasons: pa.ChunkedArray | pa.Array
     counts: dict[str, int]
 
 
@@ -78,9 +79,9 @@ class Row(BaseModel):
             kept = pc.fill_null(rule.kept(_column(table, rule.column), rule.bound), fill_value=True)
             reason = pc.if_else(pc.or_(kept, pc.is_valid(reason)), reason, rule.words)
         bad = pc.is_valid(reason)
-        failed = table.append_column("reason", reason).filter(bad)
-        counts = {str(c["values"]): int(c["counts"].as_py()) for c in pc.value_counts(failed["reason"])}
-        return table.filter(pc.invert(bad)), Failures(failed, counts)
+        reasons = reason.filter(bad)
+        counts = {str(c["values"]): int(c["counts"].as_py()) for c in pc.value_counts(reasons)}
+        return table.filter(pc.invert(bad)), Failures(table.filter(bad), reasons, counts)
 
     @classmethod
     def table(cls, rows: Iterable[Self]) -> pa.Table:
@@ -267,16 +268,12 @@ def _sample_value(kind: Any, name: str, i: int) -> Any:
 def _inside(value: Any, limit: Any) -> Any:
     """The nearest value that keeps a limit."""
     step = 1 if isinstance(value, int) else 0.5
-    match limit:
-        case at.Ge():
-            value = max(value, limit.ge)
-        case at.Gt():
-            value = max(value, limit.gt + step)
-        case at.Le():
-            value = min(value, limit.le)
-        case at.Lt():
-            value = min(value, limit.lt - step)
-        case at.MinLen() if isinstance(value, list):
-            value = value * limit.min_length
+    kind, bound = type(limit), getattr(limit, LIMITS[type(limit)].attribute) if type(limit) in LIMITS else None
+    if kind in (at.Ge, at.Gt):
+        value = max(value, bound + step * (kind is at.Gt))
+    elif kind in (at.Le, at.Lt):
+        value = min(value, bound - step * (kind is at.Lt))
+    elif kind is at.MinLen and isinstance(value, list):
+        value = value * bound
     # The only pattern in use is that of a hexadecimal digest.
     return hashlib.sha256(value.encode()).hexdigest() if getattr(limit, "pattern", None) else value

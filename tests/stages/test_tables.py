@@ -1,0 +1,105 @@
+"""Reader and Writer: contiguous shards, row groups, refusals."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import stages.tables
+from schemas.corpus import Document, Dropped
+from schemas.table import ContractError
+from stages.tables import Outputs, Reader, Writer
+from tests.tables import write_table
+
+
+def drops(count: int) -> list[Dropped]:
+    """Numbered rows."""
+    return [Dropped(row_id=str(i), path="p", reason="r", detail="") for i in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 11, 40])
+def test_shards_partition_the_rows(tmp_path, monkeypatch, count) -> None:
+    """The shards of a table are contiguous, in order, and hold every row once, across row groups."""
+    monkeypatch.setattr(stages.tables, "BATCH_ROWS", 4)
+    monkeypatch.setattr(stages.tables, "ROW_GROUP_BYTES", 100)
+    folder = write_table(tmp_path, Dropped, drops(23), "rows")
+    assert pq.ParquetFile(next(folder.iterdir())).num_row_groups >= 3
+    readers = [Reader(folder, Dropped, (i, count)) for i in range(count)]
+    assert [r.row_id for reader in readers for r in reader.rows()] == [str(i) for i in range(23)]
+    assert sum(r.num_rows for r in readers) == 23
+    assert max(r.num_rows for r in readers) - min(r.num_rows for r in readers) <= 1
+
+
+def test_reader_takes_columns(tmp_path) -> None:
+    """A reader gives only the columns asked for."""
+    folder = write_table(tmp_path, Dropped, drops(5), "rows")
+    assert Reader(folder, Dropped).table(["detail", "row_id"]).to_pylist()[4] == {"detail": "", "row_id": "4"}
+
+
+def test_empty_table(tmp_path) -> None:
+    """A table without rows is a table."""
+    folder = write_table(tmp_path, Dropped, [], "rows")
+    assert Reader(folder, Dropped).table().num_rows == 0
+    assert list(Reader(folder, Dropped).rows()) == []
+
+
+def test_reader_reads_what_the_manifest_lists(tmp_path) -> None:
+    """A stray Parquet file in the folder is not read."""
+    folder = write_table(tmp_path, Dropped, drops(3), "rows")
+    pq.write_table(Dropped.table(drops(9)), folder / "part-00007-of-00009.parquet")
+    assert Reader(folder, Dropped).table().num_rows == 3
+
+
+def test_reader_names_the_tables_there_are(tmp_path) -> None:
+    """Asking for a table that the output does not have lists those it has."""
+    write_table(tmp_path, Dropped, drops(1), "rows")
+    with pytest.raises(ContractError, match="rows"):
+        Reader(tmp_path / "other", Dropped)
+
+
+def test_writer_takes_rows_and_tables_in_order(tmp_path) -> None:
+    """Rows and Arrow tables may be mixed; they come out in the order they went in."""
+    writer = Writer(tmp_path, "rows", Dropped, (0, 1))
+    rows = drops(6)
+    writer.write(rows[0])
+    writer.write(Dropped.table(rows[1:3]))
+    writer.write(rows[3:5])
+    writer.write(Dropped.table(rows[5:]).to_batches()[0])
+    assert writer.num_rows == 6
+    output = writer.close()
+    assert pq.read_table(tmp_path / output.parts[0].path).to_pylist() == [r.model_dump() for r in rows]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (pa.table({"row_id": ["1"]}), "reason"),
+        (Dropped.table(drops(1)).set_column(2, "reason", pa.array([""])), "reason: length >= 1"),
+        (Dropped.table(drops(1)).set_column(2, "reason", pa.nulls(1, pa.string())), "'reason' with null"),
+        (Dropped.table(drops(1)).set_column(2, "reason", pa.array([[1]])), "Dropped@1"),
+    ],
+)
+def test_writer_refuses(tmp_path, table, words) -> None:
+    """A table that lacks a column, breaks a limit, holds a forbidden null or another type is refused by name."""
+    writer = Writer(tmp_path, "rows", Dropped, (0, 1))
+    with pytest.raises(ContractError, match=words):
+        writer.write(table)
+    writer.abort()
+    assert list((tmp_path / "rows").iterdir()) == []
+
+
+def test_writer_refuses_another_row(tmp_path) -> None:
+    """A row of another class is refused."""
+    writer = Writer(tmp_path, "rows", Dropped, (0, 1))
+    with pytest.raises(ContractError, match="expected Dropped, got Document"):
+        writer.write(Document.sample(1))
+    writer.abort()
+
+
+def test_drop_counts_and_writes(tmp_path) -> None:
+    """Every drop is a row and a count under its reason."""
+    outputs = Outputs(tmp_path, {"dropped": Dropped}, (0, 1))
+    outputs.drop("a", "too short", "3 words", "a.txt")
+    outputs.drop("b", "too short")
+    outputs.drop("c", "language")
+    assert outputs.dropped == {"too short": 2, "language": 1}
+    assert outputs.close()["dropped"].num_rows == 3

@@ -1,0 +1,160 @@
+"""Recipes: edges are checked, settings are laid over, addresses follow, selections are right."""
+
+from pathlib import Path
+
+import pytest
+
+from schemas.table import ContractError
+from stages.base import SettingsError
+from stages.dedup import Dedup
+from stages.filter import Filter
+from stages.ingest import Ingest
+from stages.parse import Parse
+from workflows.base import Run, Selection, load_recipe, unfinished_inputs
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    """An empty graph."""
+    (tmp_path / "papers").mkdir()
+    return Run(tmp_path / "runs", {"ingest": {"paths": str(tmp_path / "papers")}})
+
+
+def chain(run: Run) -> Run:
+    """Four stages in a row."""
+    found = run(Ingest())
+    parsed = run(Parse(), sources=found["sources"])
+    kept = run(Filter(), documents=parsed["documents"])
+    run(Dedup(), documents=kept["documents"])
+    run.check()
+    return run
+
+
+def prints(run: Run) -> dict[str, str]:
+    """Fingerprints by name."""
+    return {n.name: n.fingerprint for n in run.nodes}
+
+
+def test_paths_follow_fingerprints(run) -> None:
+    """A node's path is root, stage, fingerprint, known before anything runs."""
+    chain(run)
+    for node in run.nodes:
+        assert node.path == run.root / node.stage.name / node.fingerprint
+        assert not node.done
+
+
+def test_wrong_edges_are_all_named(run) -> None:
+    """A wrong contract, a missing input and an unknown one are reported together, before anything runs."""
+    found = run(Ingest())
+    run(Filter(), documents=found["sources"])
+    run(Parse())
+    run(Dedup(), document=found["sources"])
+    with pytest.raises(ContractError) as error:
+        run.check()
+    words = str(error.value)
+    assert "filter input 'documents' must be Document@1, got SourceFile@1" in words
+    assert "parse needs the input 'sources' (SourceFile@1)" in words
+    assert "dedup has no input 'document'; did you mean documents?" in words
+
+
+def test_unknown_output(run) -> None:
+    """Asking for an output that a stage does not have names the nearest."""
+    with pytest.raises(ContractError, match="did you mean sources"):
+        run(Ingest())["source"]
+
+
+def test_two_nodes_of_one_name(run) -> None:
+    """Two nodes of one stage need names."""
+    run(Ingest())
+    with pytest.raises(ContractError, match="give one a name="):
+        run(Ingest())
+
+
+def test_settings_problems_come_together(tmp_path) -> None:
+    """An unknown stage, an unknown setting and a wrong type make one message with the nearest right names."""
+    run = Run(tmp_path, {"dedupe": {"x": 1}, "dedup": {"num_band": 3}, "filter": {"languages": 5}})
+    with pytest.raises(SettingsError) as error:
+        chain(run)
+    words = str(error.value)
+    assert "dedupe: the recipe has no such stage; did you mean dedup?" in words
+    assert "dedup.num_band: no such setting; did you mean dedup.num_bands?" in words
+    assert "filter.languages" in words
+
+
+def test_a_setting_moves_what_follows(run) -> None:
+    """A changed setting changes the address of its stage and of all that follows, and of nothing before."""
+    before = prints(chain(run))
+    after = prints(chain(Run(run.root, {**run.overrides, "filter": {"languages": "de"}})))
+    assert before["ingest"] == after["ingest"]
+    assert before["parse"] == after["parse"]
+    assert before["filter"] != after["filter"]
+    assert before["dedup"] != after["dedup"]
+
+
+def test_where_does_not_change_what(run, tmp_path) -> None:
+    """The same files under another path have the same address; a new file has another."""
+    before = prints(chain(run))
+    (tmp_path / "papers").rename(tmp_path / "moved")
+    moved = {"ingest": {"paths": str(tmp_path / "moved")}}
+    assert prints(chain(Run(run.root, moved))) == before
+    (tmp_path / "moved" / "new.txt").write_text("text")
+    assert prints(chain(Run(run.root, moved)))["ingest"] != before["ingest"]
+
+
+def test_override_by_node_wins_over_stage(run) -> None:
+    """`evaluate_base.x` is for one node, `evaluate.x` for all nodes of the stage; the node's own wins."""
+    over = {**run.overrides, "dedup": {"num_bands": 9}, "strict": {"num_bands": 11}}
+    run = Run(run.root, over)
+    found = run(Ingest())
+    parsed = run(Parse(), sources=found["sources"])
+    run(Dedup(), documents=parsed["documents"])
+    run(Dedup(), name="strict", documents=parsed["documents"])
+    run.check()
+    bands = {n.name: n.stage.num_bands for n in run.nodes if isinstance(n.stage, Dedup)}
+    assert bands == {"dedup": 9, "strict": 11}
+
+
+def test_missing_files_do_not_stop_a_plan(tmp_path) -> None:
+    """A folder that is not there is remembered as missing; the graph is still built."""
+    run = chain(Run(tmp_path, {"ingest": {"paths": str(tmp_path / "nowhere")}}))
+    assert any("nowhere" in m for m in run.missing)
+    assert {n.fingerprint for n in run.nodes} == {"unknown"}
+
+
+@pytest.mark.parametrize(
+    ("selection", "names"),
+    [
+        (Selection(), ["ingest", "parse", "filter", "dedup", "dedup_strict"]),
+        (Selection(only="filter"), ["filter"]),
+        (Selection(start="filter"), ["filter", "dedup", "dedup_strict"]),
+        (Selection(until="filter"), ["ingest", "parse", "filter"]),
+        (Selection(start="parse", until="dedup"), ["parse", "filter", "dedup"]),
+    ],
+)
+def test_selections(recipe, root, selection, names) -> None:
+    """`--only`, `--from` and `--until` pick the stage, what follows, what leads there, and their overlap."""
+    nodes = load_recipe(recipe, root, {"ingest": {"paths": str(recipe.parent / "papers")}}).nodes
+    assert [n.name for n in selection.apply(nodes)] == names
+
+
+def test_selection_of_an_unknown_stage(recipe, root) -> None:
+    """A stage that the recipe does not have is refused with the nearest name."""
+    nodes = load_recipe(recipe, root, {}).nodes
+    with pytest.raises(SettingsError, match="--until dedupp: no such stage; did you mean dedup"):
+        Selection(until="dedupp").apply(nodes)
+
+
+def test_unfinished_inputs(recipe, root) -> None:
+    """A stage alone needs its inputs to be there, and says how to get them."""
+    nodes = load_recipe(recipe, root, {}).nodes
+    problems = unfinished_inputs(nodes, Selection(only="filter").apply(nodes))
+    assert problems == ["filter needs parse, which is not done: run it first, or start with --from parse"]
+
+
+def test_recipes_that_are_none(tmp_path) -> None:
+    """A missing file and a file without `workflow` are settings errors."""
+    with pytest.raises(SettingsError, match="no such recipe"):
+        load_recipe(tmp_path / "x.py", tmp_path, {})
+    (tmp_path / "y.py").write_text("")
+    with pytest.raises(SettingsError, match="has a function"):
+        load_recipe(Path(tmp_path / "y.py"), tmp_path, {})

@@ -1,0 +1,41 @@
+"""Settings from the command line and from files."""
+
+import pytest
+
+from stages.base import SettingsError
+from workflows.overrides import read_overrides
+
+
+def test_values_are_json_or_text() -> None:
+    """Numbers, truths and lists are JSON; everything else stands as it is, `=` included."""
+    found = read_overrides(["a.x=3", "a.y=true", 'a.z=["p"]', "b.path=/data/x=y", "b.w=en"], None)
+    assert found == {"a": {"x": 3, "y": True, "z": ["p"]}, "b": {"path": "/data/x=y", "w": "en"}}
+
+
+def test_all_bad_assignments_are_named() -> None:
+    """Every assignment that is none is in the message."""
+    with pytest.raises(SettingsError) as error:
+        read_overrides(["a", "b=1", ".c=2", "d.=3", "ok.x=1"], None)
+    assert [line.split(":")[0] for line in str(error.value).split("\n")] == [
+        "--set a",
+        "--set b=1",
+        "--set .c=2",
+        "--set d.=3",
+    ]
+
+
+@pytest.mark.parametrize(("name", "text"), [("s.toml", "[a]\nx = 1\ny = 2\n"), ("s.json", '{"a": {"x": 1, "y": 2}}')])
+def test_files_and_precedence(tmp_path, name, text) -> None:
+    """TOML and JSON say the same, and `--set` wins over the file."""
+    (tmp_path / name).write_text(text)
+    assert read_overrides(["a.x=9"], tmp_path / name) == {"a": {"x": 9, "y": 2}}
+
+
+@pytest.mark.parametrize(("name", "text"), [("s.toml", "x ="), ("s.json", "{"), ("s.toml", "x = 1")])
+def test_bad_files(tmp_path, name, text) -> None:
+    """A file that does not parse, or holds no table a stage, is refused by name."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SettingsError, match=name):
+        read_overrides([], tmp_path / name)
+    with pytest.raises(SettingsError, match="no such file"):
+        read_overrides([], tmp_path / "missing.toml")
