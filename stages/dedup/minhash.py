@@ -15,7 +15,7 @@ import xxhash
 
 U64 = npt.NDArray[np.uint64]
 
-BLOCK = 1024  # n-grams hashed at a time: P * BLOCK * 8 bytes = 2 MB for P = 252, which stays in a core's cache
+BLOCK = 8192  # n-grams hashed at a time: two arrays of 64 KiB stay in a core's cache; 2.6 times one (P, S) array
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: spreads the place of a word in its n-gram
 
 
@@ -24,19 +24,22 @@ class MinHash:
 
     def __init__(self, num_bands: int, rows_per_band: int, seed: int) -> None:
         draw = np.random.Generator(np.random.PCG64(seed)).integers
-        shape = (num_bands * rows_per_band, 1)
+        count = num_bands * rows_per_band
         self.num_bands = num_bands
-        self.factors: U64 = draw(0, 2**64, shape, np.uint64) | np.uint64(1)  # odd: one to one
-        self.offsets: U64 = draw(0, 2**64, shape, np.uint64)
+        self.factors: U64 = draw(0, 2**64, count, np.uint64) | np.uint64(1)  # odd: one to one
+        self.offsets: U64 = draw(0, 2**64, count, np.uint64)
 
     def signature(self, ngrams: U64) -> U64:
         """Return the P minima over S >= 1 n-gram hashes."""
-        minima = np.full(len(self.factors), np.iinfo(np.uint64).max, np.uint64)
+        minima = [np.uint64(2**64 - 1)] * len(self.factors)
         for start in range(0, len(ngrams), BLOCK):
-            hashes = self.factors * ngrams[start : start + BLOCK]
-            hashes += self.offsets
-            np.minimum(minima, hashes.min(axis=1), out=minima)
-        return minima
+            block = ngrams[start : start + BLOCK]
+            hashes = np.empty_like(block)
+            for i, (factor, offset) in enumerate(zip(self.factors, self.offsets, strict=True)):
+                np.multiply(block, factor, out=hashes)
+                hashes += offset
+                minima[i] = min(minima[i], hashes.min())
+        return np.array(minima, np.uint64)
 
     def band_keys(self, ngrams: U64) -> list[int]:
         """Return one 64-bit key a band."""

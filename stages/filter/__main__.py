@@ -1,4 +1,4 @@
-from stages.filter import Filter
 from stages.command import main
+from stages.filter import Filter
 
 main(Filter)
