@@ -1,4 +1,4 @@
-from stages.ingest import Ingest
 from stages.command import main
+from stages.ingest import Ingest
 
 main(Ingest)
