@@ -50,9 +50,12 @@ def parser() -> argparse.ArgumentParser:
     _verb(verbs, "plan", commands.plan, "what would run, what is done, and why; runs nothing")
     _verb(verbs, "status", commands.status, "how far each stage is")
     _verb(verbs, "report", commands.report, "write the report again")
+    ask = verbs.add_parser("ask", help="put a question to the served model")
+    ask.add_argument("prompt", nargs="?", help="the question (default: the one that deploy asked)")
     stop = verbs.add_parser("stop", help="end the servers that deploy has left running")
-    stop.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
-    stop.set_defaults(do=commands.stop)
+    for verb, do in ((ask, commands.ask), (stop, commands.stop)):
+        verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
+        verb.set_defaults(do=do)
     verbs.add_parser("stages", help="list the stages with their settings and contracts").set_defaults(
         do=commands.stages
     )

@@ -1,7 +1,6 @@
 """What each command of `parsl` does."""
 
 import argparse
-import contextlib
 import importlib
 import shlex
 from collections.abc import Iterator, Sequence
@@ -10,12 +9,13 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from schemas.manifest import NAME, exists
+from schemas.manifest import exists
 from schemas.serving import Endpoint
-from schemas.table import ContractError
 from stages.base import PACKAGE_ROOT, SettingsError, Stage
-from stages.tables import Reader
+from stages.deploy.stop import alive
+from stages.deploy.stop import stop as stop_server
 from workflows.base import Node, Selection, load_recipe, unfinished_inputs
+from workflows.endpoints import all_endpoints, answer, curl, read_endpoints
 from workflows.explain import explain_all
 from workflows.site import Site, load_site
 
@@ -77,13 +77,20 @@ def report(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def ask(options: argparse.Namespace, console: Console) -> int:
+    """`parsl ask`: one question to the newest living server, and its answer."""
+    living = [e for e in all_endpoints(load_site(options.site).root) if alive(e)]
+    if not living:
+        console.print("no server is running: parsl run --only deploy --force starts one again")
+        return 0
+    prompt = options.prompt or living[-1].prompt
+    console.print(f"{prompt}\n{answer(living[-1], prompt)}", markup=False)
+    return 0
+
+
 def stop(options: argparse.Namespace, console: Console) -> int:
     """`parsl stop`: end every server under the site's root that is still alive."""
-    from stages.deploy.stop import stop as stop_server
-
-    site = load_site(options.site)
-    endpoints = list(_endpoints(site.root))
-    ended = [e for e in endpoints if stop_server(e)]
+    ended = [e for e in all_endpoints(load_site(options.site).root) if stop_server(e)]
     for endpoint in ended:
         console.print(f"stopped {endpoint.model} at {endpoint.url}")
     if not ended:
@@ -141,45 +148,17 @@ def _finish(nodes: Sequence[Node], options: argparse.Namespace, console: Console
         write_report(nodes, file, options.recipe.stem)
     console.print(f"report    {file}", markup=False)
     for node in nodes:
-        if node.done and Endpoint in node.stage.outputs.values():
-            for endpoint in _read_endpoints(node.path):
+        if node.done and not options.stub:
+            for endpoint in read_endpoints(node.path):
                 _print_endpoint(endpoint, node, console)
 
 
 def _print_endpoint(endpoint: Endpoint, node: Node, console: Console) -> None:
-    from stages.deploy.stop import alive
-
     if not alive(endpoint):
         console.print(f"server    stopped; start it again: parsl run --only {node.name} --force", markup=False)
         return
     console.print(f"server    {endpoint.url}  (parsl stop ends it)", markup=False)
     console.print(f"ask it    {curl(endpoint)}", markup=False)
-
-
-def curl(endpoint: Endpoint) -> str:
-    """A line for a shell that gets an answer."""
-    import json
-
-    message = {"role": "user", "content": endpoint.prompt}
-    body = json.dumps({"model": endpoint.model, "messages": [message], "max_tokens": 64})
-    url = f"{endpoint.url}/chat/completions"
-    return shlex.join(["curl", "-s", url, "-H", "Content-Type: application/json", "-d", body])
-
-
-def _endpoints(root: Path) -> Iterator[Endpoint]:
-    for file in sorted(root.glob(f"*/*/{NAME}")):
-        yield from _read_endpoints(file.parent)
-
-
-def _read_endpoints(folder: Path) -> list[Endpoint]:
-    from schemas.manifest import Manifest
-
-    with contextlib.suppress(ContractError):  # a table of an older contract holds no server that we could stop
-        manifest = Manifest.read(folder)
-        found = [name for name, o in manifest.outputs.items() if o.contract == Endpoint.contract()]
-        if not manifest.stub:
-            return [row for name in found for row in Reader(folder / name, Endpoint).rows()]
-    return []
 
 
 def _print_place(node: Node, machine: Any, console: Console) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-RECIPE = '''
+RECIPE = """
 from stages.dedup import Dedup
 from stages.filter import Filter
 from stages.ingest import Ingest
@@ -17,7 +17,7 @@ def workflow(run):
     kept = run(Filter(), documents=parsed["documents"])
     run(Dedup(), documents=kept["documents"])
     run(Dedup(num_bands=20), name="dedup_strict", documents=kept["documents"])
-'''
+"""
 
 
 @pytest.fixture

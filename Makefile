@@ -1,0 +1,44 @@
+# Borealis. `make` or `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format stub clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make the environment in .venv and install everything, pinned by constraints.txt
+
+# torch first: a later requirement for it is then met, and nothing pulls another build of it.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Borealis needs Python 3.11 or later: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	@touch $@
+
+demo: $(STAMP) ## papers to a served model on this machine: make the corpus, run the life cycle, ask the model, stop it
+	$(BIN)/python -m examples
+	$(BIN)/parsl run workflows/pretrain.py --site laptop
+	$(BIN)/parsl ask
+	$(BIN)/parsl stop
+
+test: lint ## lint, types and all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff and the strict type check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+stub: $(STAMP) ## the whole graph with sample rows, in seconds
+	$(BIN)/parsl run workflows/pretrain.py --site laptop --stub
+
+clean: ## remove runs, the demo corpus and caches; keeps .venv
+	rm -rf runs build examples/corpus examples/corpus-truth .mypy_cache .ruff_cache .pytest_cache
