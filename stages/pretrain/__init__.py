@@ -17,7 +17,7 @@ class Pretrain(Stage):
     """Train a language model from scratch on token shards through the DeepSpeed engine."""
 
     name = "pretrain"
-    inputs = {"shards": TokenShard, "documents": TokenizedDocument, "tokenizer": Tokenizer}
+    inputs = {"tokens": TokenShard, "documents": TokenizedDocument, "tokenizer": Tokenizer}
     outputs = {"model": Model, "steps": TrainStep, "validation": Validation, "checkpoints": Checkpoint}
     resources = "gpus"
     packages = ("torch", "deepspeed", "transformers", "tokenizers", "safetensors")

@@ -49,8 +49,8 @@ class Run:
     def __init__(self, settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs, world: World) -> None:
         self.settings, self.outputs, self.world = settings, outputs, world
         self.tokenizer, self.tokenizer_file = _only_tokenizer(inputs["tokenizer"])
-        _check_tokenizer(inputs["shards"], self.tokenizer)
-        train, held_out = (open_split(inputs["shards"], split) for split in ("train", "validation"))
+        _check_tokenizer(inputs["tokens"], self.tokenizer)
+        train, held_out = (open_split(inputs["tokens"], split) for split in ("train", "validation"))
         _check_ids([train, held_out], self.tokenizer.vocab_size, world)
         self.batches = Batches(train, settings.sequence_tokens, settings.batch_sequences, settings.seed)
         documents = [d for d in inputs["documents"].rows() if d.split == "validation"]
@@ -65,7 +65,7 @@ class Run:
     def identity(self, inputs: Mapping[str, Reader]) -> dict[str, Any]:
         """What makes these weights: conventions that no tensor shows, settings, and the data by digest."""
         conventions = {"rope": "rotate-half", "norm": "rms", "activation": "silu", **asdict(self.sizes)}
-        train = [s.bin.sha256 for s in inputs["shards"].rows() if s.split == "train"]
+        train = [s.bin.sha256 for s in inputs["tokens"].rows() if s.split == "train"]
         data = {"tokenizer_sha256": self.tokenizer.file.sha256, "train_sha256": train}
         return conventions | data | self.settings.settings()
 

@@ -102,5 +102,5 @@ def write_tokens(folder: Path, splits: dict[Split, Sequence[str]], vocab_size: i
                 )
                 start += len(tokens)
             shards.append(shard)
-    rows = {"shards": (TokenShard, shards), "documents": (TokenizedDocument, documents)}
+    rows = {"tokens": (TokenShard, shards), "documents": (TokenizedDocument, documents)}
     return TokenTables(**write_tables(folder, {**rows, "tokenizer": (Tokenizer, [tokenizer])}))
