@@ -17,7 +17,8 @@ def duplicate_fraction(pieces: Iterable[str]) -> float:
     Gopher also limits the share of the lines themselves; a table with a cell a line has many that are alike and short.
     """
     pieces = [p for piece in pieces if (p := piece.strip())]
-    return 1 - sum(map(len, set(pieces))) / max(1, sum(map(len, pieces)))
+    total = sum(map(len, pieces))
+    return 1 - sum(map(len, set(pieces))) / total if total else 0.0
 
 
 def top_ngram_fraction(words: Sequence[str], size: int) -> float:

@@ -1,6 +1,8 @@
 """The rules in their order, cheap ones first: a document is dropped for the first that it breaks.
 
 Each rule measures one thing and has one reason, so that the counts of reasons add up to the documents dropped.
+What it gives up: words are split at white space, so that Chinese, Japanese or Thai needs `min_words` and the mean
+length set for it; the stop words are English, and asked for in English alone.
 """
 
 import re
@@ -16,6 +18,7 @@ from stages.tables import Outputs, Reader
 
 BATCH_ROWS = 64
 PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
+MIN_STOP_WORDS = 2  # Gopher's
 COLUMNS = ("doc_id", "text", "licence", "path")
 
 
@@ -122,9 +125,6 @@ class Rules:
         for size, found, limit in zip(range(5, 11), repeated, limits.max_duplicate_ngram_fractions, strict=True):
             if found > limit:
                 yield f"{found:.3f} of the characters in repeated {size}-grams"
-
-
-MIN_STOP_WORDS = 2  # Gopher's
 
 
 def _folded(licence: str) -> str:

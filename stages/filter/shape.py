@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 # Not text: control characters, the replacement character, private use, unassigned in a font's map ("(cid:31)").
 WASTE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]|\\(cid:\\d+\\)")
-SYMBOL = re.compile(r"\.{3,}|…|(?<![#\n])#")  # hash signs that begin a line are Markdown's headings
+SYMBOL = re.compile(r"\.{3,}|…|(?<!#)(?<!^)#", re.MULTILINE)  # hash signs that begin a line are Markdown's headings
 LETTER = re.compile(r"[^\W\d_]")
 DIGIT = re.compile(r"\d")
 STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
