@@ -4,6 +4,11 @@ import pytest
 
 from stages.filter.language import MAX_PIECES, PIECE_CHARS, LanguageVote, pieces
 
+CHINESE = (
+    "本文研究了高温下盐类晶体的结构变化。实验结果表明，当温度升高到一定程度时，晶体的颜色变白，密度下降。"
+    "我们使用第二个炉子进行了相同的测量，因此可以排除温度计的误差。该模型能够很好地描述这些数据，并且不需要更多的假设。"
+)
+
 
 @pytest.fixture(scope="module")
 def vote() -> LanguageVote:
@@ -17,11 +22,11 @@ def vote() -> LanguageVote:
         ("fr", "Les échantillons ont été séchés à l'air pendant deux jours, puis pesés de nouveau."),
         ("es", "Las muestras se secaron al aire durante dos días y después se pesaron otra vez."),
         ("ru", "Образцы сушили на воздухе в течение двух дней, а затем снова взвешивали."),
-        ("zh", "本文研究了高温下盐类晶体的结构变化。实验结果表明，当温度升高到一定程度时，晶体的颜色变白，密度下降。"),
+        ("zh", CHINESE),
     ],
 )
 def test_languages(vote: LanguageVote, language: str, text: str) -> None:
-    """A sentence is known for its language."""
+    """A sentence or two are known for their language."""
     assert vote(text)[0] == language
     assert vote(text)[1] > 0.8
 

@@ -11,7 +11,7 @@ WORDS = st.lists(st.sampled_from(["a", "bb", "ccc", "dddd"]), max_size=40)
 
 def brute_duplicates(words: list[str], size: int) -> float:
     """Mark every word of every n-gram that equals one further left, and count characters."""
-    covered = set()
+    covered: set[int] = set()
     for right in range(len(words) - size + 1):
         if any(words[left : left + size] == words[right : right + size] for left in range(right)):
             covered.update(range(right, right + size))
@@ -21,8 +21,7 @@ def brute_duplicates(words: list[str], size: int) -> float:
 def brute_top(words: list[str], size: int) -> float:
     """Count each n-gram by going through the text for it."""
     grams = [words[i : i + size] for i in range(len(words) - size + 1)]
-    counts = [(grams.count(g), len("".join(g))) for g in grams]
-    most, length = max(counts, default=(0, 0))
+    most, length = max(((grams.count(g), len("".join(g))) for g in grams), default=(0, 0))
     return min(1.0, most * length / len("".join(words))) if most > 1 else 0.0
 
 
