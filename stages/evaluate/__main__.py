@@ -1,4 +1,4 @@
-from stages.evaluate import Evaluate
 from stages.command import main
+from stages.evaluate import Evaluate
 
 main(Evaluate)
