@@ -65,7 +65,7 @@ def functions() -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     [("schemas", ("stages", "workflows", "parsl")), ("stages", ("workflows", "parsl", "globus_compute_sdk"))],
 )
 def test_dependencies_point_one_way(package: str, forbidden: tuple[str, ...]) -> None:
-    """schemas <- stages <- workflows <- site-configs: nothing imports against the arrow."""
+    """Schemas <- stages <- workflows <- site-configs: nothing imports against the arrow."""
     wrong = [
         f"{file.relative_to(PACKAGE_ROOT)} imports {name}"
         for file in sources()
@@ -134,7 +134,9 @@ def contracts() -> dict[str, list[str]]:
     for file in (PACKAGE_ROOT / "schemas").glob("*.py"):
         __import__(f"schemas.{file.stem}")
     rows = sorted((r for r in Row.__subclasses__() if r.__module__.startswith("schemas.")), key=lambda r: r.__name__)
-    return {r.contract(): [f"{f.name}: {f.type}{'' if f.nullable else ' not null'}" for f in r.arrow_schema()] for r in rows}
+    return {
+        r.contract(): [f"{f.name}: {f.type}{'' if f.nullable else ' not null'}" for f in r.arrow_schema()] for r in rows
+    }
 
 
 def test_contracts_match_the_golden_file() -> None:
@@ -162,7 +164,14 @@ def test_budgets() -> None:
 
 def test_no_shell_strings_and_no_pickle() -> None:
     """No `shell=True`, no `os.system`, no pickle, no remote code, no disabled checks of archives."""
-    banned = ("shell=True", "os.system(", "import pickle", "pickle.load", "trust_remote_code=True", "weights_only=False")
+    banned = (
+        "shell=True",
+        "os.system(",
+        "import pickle",
+        "pickle.load",
+        "trust_remote_code=True",
+        "weights_only=False",
+    )
     wrong = [f"{f.relative_to(PACKAGE_ROOT)}: {b}" for f in sources() for b in banned if b in f.read_text()]
     assert wrong == []
 

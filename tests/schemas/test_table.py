@@ -141,7 +141,9 @@ def test_filter_takes_a_row_once() -> None:
 
 def test_filter_agrees_with_pydantic() -> None:
     """The vectorized rules and pydantic's own validation give the same verdict on every row of a grid."""
-    rows = [{**Mineral.sample(1)[0].model_dump(), "hardness": h / 2, "small": s} for h in range(24) for s in (98, 99, 100)]
+    rows = [
+        {**Mineral.sample(1)[0].model_dump(), "hardness": h / 2, "small": s} for h in range(24) for s in (98, 99, 100)
+    ]
     table = pa.Table.from_pylist(rows, schema=Mineral.arrow_schema())
     expected = [r for r in rows if _valid(r)]
     assert Mineral.filter(table)[0].to_pylist() == expected
