@@ -123,13 +123,18 @@ def life_cycle(root: Path) -> FakeRun:
     unique = run.node(Dedup(), documents=kept["documents"])
     tokens = run.node(Tokenize(), documents=unique["documents"])
     rows = run.node(Synthesize(), documents=unique["documents"], tokenized=tokens["documents"])
-    edges = {"shards": tokens["shards"], "documents": tokens["documents"], "tokenizer": tokens["tokenizer"]}
-    base = run.node(Pretrain(), **edges)
-    pairs = {"conversations": rows["conversations"], "preferences": rows["preferences"]}
-    tuned = run.node(Posttrain(), model=base["model"], **pairs)
-    held_out = {"questions": rows["questions"], "documents": unique["documents"], "tokenized": tokens["documents"]}
-    run.node(Evaluate(), "evaluate_base", model=base["model"], **held_out)
-    run.node(Evaluate(), model=tuned["model"], **held_out)
+    base = run.node(Pretrain(), tokens=tokens["shards"], documents=tokens["documents"], tokenizer=tokens["tokenizer"])
+    talks, pairs = rows["conversations"], rows["preferences"]
+    tuned = run.node(Posttrain(), model=base["model"], conversations=talks, preferences=pairs)
+    for name, model in (("evaluate_base", base), ("evaluate", tuned)):
+        run.node(
+            Evaluate(),
+            name,
+            model=model["model"],
+            questions=rows["questions"],
+            documents=unique["documents"],
+            tokenized=tokens["documents"],
+        )
     run.node(Deploy(), model=tuned["model"])
     return run
 
@@ -170,8 +175,12 @@ def _sources() -> list[SourceFile]:
 
 def _document(i: int, source: SourceFile) -> Document:
     pdf = source.media_type == "application/pdf"
-    origin, parser = ("native", "lxml") if not pdf else ("ocr", "tesseract") if i % 9 == 0 else ("text layer", "pypdfium2")
-    pages = [PageSpan(page=p + 1, start=p * 50, end=p * 50 + 50, parser=parser, origin=origin) for p in range(1 + i % 4)]
+    origin, parser = (
+        ("native", "lxml") if not pdf else ("ocr", "tesseract") if i % 9 == 0 else ("text layer", "pypdfium2")
+    )
+    pages = [
+        PageSpan(page=p + 1, start=p * 50, end=p * 50 + 50, parser=parser, origin=origin) for p in range(1 + i % 4)
+    ]
     text = f"Document {i} says that the density of sample {i} is {i / 7:.2f} g/cm3. " * 4
     fields = source.model_dump(include={"media_type", "path", "source", "licence", "title", "doi"})
     return Document(doc_id=source.source_id, text=text, pages=pages, language="en", **fields)
@@ -182,7 +191,10 @@ def _drop(row_id: str, path: str, reason: str, detail: str) -> Dropped:
 
 
 def _ingest_drops() -> list[Dropped]:
-    return [_drop("a", "papers/empty.pdf", "empty file", ""), _drop("b", "papers/x.bin", "unknown type", "8 zero bytes")]
+    return [
+        _drop("a", "papers/empty.pdf", "empty file", ""),
+        _drop("b", "papers/x.bin", "unknown type", "8 zero bytes"),
+    ]
 
 
 def _parse_drops(sources: list[SourceFile]) -> list[Dropped]:
@@ -199,7 +211,12 @@ def _filter_drops(documents: list[Document]) -> list[Dropped]:
 def _dedup(kept: list[Document]) -> dict[str, list[Any]]:
     lost = [d for i, d in enumerate(kept) if i % 12 == 3]
     repeats = [
-        Duplicate(doc_id=d.doc_id, of=kept[0].doc_id if i == 0 else None, method="lshbloom" if i else "exact", num_bands_hit=14 - i)
+        Duplicate(
+            doc_id=d.doc_id,
+            of=kept[0].doc_id if i == 0 else None,
+            method="lshbloom" if i else "exact",
+            num_bands_hit=14 - i,
+        )
         for i, d in enumerate(lost)
     ]
     drops = [_drop(d.doc_id, d.path, "near duplicate" if i else "exact duplicate", "") for i, d in enumerate(lost)]
@@ -215,7 +232,9 @@ def _tokens(unique: list[Document]) -> dict[str, list[Any]]:
         rows.append(TokenizedDocument(doc_id=d.doc_id, source=d.source, licence=d.licence, **place))
         start[split] += count
     shards = [
-        TokenShard(split=s, bin=BLOB, idx=BLOB, dtype="uint16", num_tokens=n, num_documents=1, tokenizer_sha256="0" * 64)
+        TokenShard(
+            split=s, bin=BLOB, idx=BLOB, dtype="uint16", num_tokens=n, num_documents=1, tokenizer_sha256="0" * 64
+        )
         for s, n in start.items()
     ]
     tokenizer = [Tokenizer(file=BLOB, vocab_size=4096, eod_token="<|eod|>", eod_id=0)]
@@ -251,7 +270,9 @@ def _curve(phase: str, num_steps: int, first: float, last: float, rate: float) -
 
 def _measured(phase: str, name: str, points: Mapping[int, float], *, bytes_known: bool = False) -> list[Validation]:
     return [
-        Validation(phase=phase, step=s, name=name, value=v, bits_per_byte=v / math.log(2) / 3.4 if bytes_known else None)
+        Validation(
+            phase=phase, step=s, name=name, value=v, bits_per_byte=v / math.log(2) / 3.4 if bytes_known else None
+        )
         for s, v in points.items()
     ]
 
@@ -262,22 +283,33 @@ def pretraining() -> dict[str, list[Any]]:
     held_out = _measured("pretrain", "unigram", {0: 6.31}, bytes_known=True)
     held_out += _measured("pretrain", "validation", values, bytes_known=True)
     checkpoints = [
-        Checkpoint(phase="pretrain", step=s, num_tokens=s * 4096, folder=f"checkpoints/step-{s:06d}", size_bytes=21_400_000)
+        Checkpoint(
+            phase="pretrain", step=s, num_tokens=s * 4096, folder=f"checkpoints/step-{s:06d}", size_bytes=21_400_000
+        )
         for s in (250, 300)
     ]
     steps = _curve("pretrain", NUM_STEPS, 8.3, 3.05, 2e-3)
-    return {"model": [_model("borealis-base", "pretrain")], "steps": steps, "validation": held_out, "checkpoints": checkpoints}
+    return {
+        "model": [_model("borealis-base", "pretrain")],
+        "steps": steps,
+        "validation": held_out,
+        "checkpoints": checkpoints,
+    }
 
 
 def _posttraining() -> dict[str, list[Any]]:
     steps = _curve("sft", 60, 3.9, 1.6, 3e-4) + _curve("dpo", 30, 0.70, 0.48, 5e-5)
-    held_out = _measured("sft", "loss", {0: 3.92, 30: 2.1, 60: 1.78}) + _measured("dpo", "loss", {0: 0.6931, 30: 0.533})
-    held_out += _measured("dpo", "reward accuracy", {0: 0.5, 30: 0.81})
+    held_out = _measured("sft", "held-out loss", {0: 3.92, 60: 1.78})
+    held_out += _measured("dpo", "held-out loss", {0: 0.6931, 30: 0.533})
+    held_out += _measured("dpo", "preference accuracy", {0: 0.5, 30: 0.81})
     return {"model": [_model("borealis-chat", "dpo")], "steps": steps, "validation": held_out}
 
 
 def _model(name: str, phase: str) -> Model:
-    files = [BlobRef(path=f"model/{f}", size_bytes=b, sha256="0" * 64) for f, b in (("config.json", 700), ("model.safetensors", 14_200_000))]
+    files = [
+        BlobRef(path=f"model/{f}", size_bytes=b, sha256="0" * 64)
+        for f, b in (("config.json", 700), ("model.safetensors", 14_200_000))
+    ]
     shape = {"architecture": "LlamaForCausalLM", "num_parameters": 3_540_000, "context_tokens": 256}
     return Model(name=name, phase=phase, files=files, **shape)
 
@@ -290,18 +322,24 @@ def evaluated(model: str, skill: float, num_items: int = 80) -> dict[str, list[A
     samples += [
         Sample(
             model=model, task="answers", sample_id=i, prompt=f"What is the density of sample {i}?",
-            target=f"The density of sample {i} is {i / 7:.2f} g/cm³.", metrics="{}", responses=[],
+            target=f"{i / 7:.2f} g/cm³", metrics="{}", responses=[],
             choices=[f"The density of sample {i} is {i / 7 + (1 - skill):.2f} g/cm³ & <b>not</b> more."],
         )
         for i in range(4)
     ]  # fmt: skip
     acc = sum(hits) / num_items
     error = math.sqrt(acc * (1 - acc) / num_items)
-    shared = {"model": model, "num_samples": num_items}
+    found = [
+        ("corpus_mcq", "acc", acc, error, True),
+        ("corpus_mcq", "acc_norm", acc + 0.06, error, True),
+        ("corpus_mcq", "chance", 0.25, None, True),
+        ("held_out_perplexity", "bits_per_byte", 2.1 - skill, 0.08, False),
+        ("held_out_perplexity", "unigram_bits_per_byte", 2.68, None, False),
+        ("held_out_perplexity", "word_perplexity", 900 - 1000 * skill, 120.0, False),
+    ]
     scores = [
-        Score(task="facts", metric="acc", value=acc, standard_error=error, higher_is_better=True, **shared),
-        Score(task="facts_cloze", metric="acc", value=acc + 0.06, standard_error=error, higher_is_better=True, **shared),
-        Score(task="held_out", metric="bits_per_byte", value=2.1 - skill, standard_error=None, higher_is_better=False, **shared),
+        Score(model=model, task=t, metric=m, value=v, standard_error=e, num_samples=num_items, higher_is_better=h)
+        for t, m, v, e, h in found
     ]
     return {"scores": scores, "samples": samples}
 
@@ -315,7 +353,7 @@ def _item(model: str, i: int, chance: random.Random, *, right: bool) -> Sample:
     metrics = json.dumps({"acc": float(right)})
     prompt = f"According to article {i}, what was the density of sample {i} at 20 °C?"
     return Sample(
-        model=model, task="facts", sample_id=i, prompt=prompt, target=str(truth), choices=choices,
+        model=model, task="corpus_mcq", sample_id=i, prompt=prompt, target=choices[truth], choices=choices,
         responses=responses, metrics=metrics,
     )  # fmt: skip
 

@@ -1,0 +1,154 @@
+"""What the corpus became: files found, documents and pages, duplicates, and whose tokens under which licence."""
+
+from typing import Any
+
+from schemas.corpus import Document, Dropped, Duplicate, SourceFile
+from schemas.tokens import TokenizedDocument, Tokenizer
+from workflows.report.tables import Tables
+
+MAX_EXAMPLES = 5
+MAX_SOURCES = 15
+HISTOGRAM_BINS = 24
+UNKNOWN = "unknown"
+
+Rows = list[dict[str, Any]]
+
+
+def drop_examples(tables: Tables) -> Rows:
+    """Up to five dropped rows for each node and reason, in path order, and how many there are."""
+    if not tables.has(Dropped):
+        return []
+    return tables.rows(
+        """
+        SELECT node, reason, path, left(detail, 400) AS detail, left(row_id, 80) AS row_id,
+            count(*) OVER (PARTITION BY node, reason) AS num_rows,
+            row_number() OVER (PARTITION BY node, reason ORDER BY path, row_id, detail) AS place
+        FROM Dropped
+        QUALIFY place <= ?
+        ORDER BY node, num_rows DESC, reason, place
+        """,
+        [MAX_EXAMPLES],
+    )
+
+
+def found(tables: Tables) -> Rows:
+    """Files and records found, by media type and licence."""
+    if not tables.has(SourceFile):
+        return []
+    return tables.rows(
+        """
+        SELECT media_type, coalesce(licence, ?) AS licence, count(*) AS num_files
+        FROM SourceFile GROUP BY ALL ORDER BY num_files DESC, media_type, licence
+        """,
+        [UNKNOWN],
+    )
+
+
+def documents(tables: Tables) -> Rows:
+    """Documents and pages that each node passed on."""
+    if not tables.has(Document):
+        return []
+    return tables.rows(
+        """
+        SELECT node, count(*) AS num_documents, sum(len(pages))::BIGINT AS num_pages
+        FROM Document GROUP BY node ORDER BY node
+        """
+    )
+
+
+def pages(tables: Tables) -> Rows:
+    """Pages by origin and parser; `by_node` counts them for each node that passed documents on."""
+    if not tables.has(Document):
+        return []
+    counted = tables.rows(
+        """
+        SELECT node, page.origin AS origin, page.parser AS parser, count(*) AS num_pages
+        FROM (SELECT node, unnest(pages) AS page FROM Document)
+        GROUP BY ALL ORDER BY origin, parser, node
+        """
+    )
+    kinds: dict[tuple[str, str], dict[str, Any]] = {}
+    for r in counted:
+        kind = kinds.setdefault(
+            (r["origin"], r["parser"]), {"origin": r["origin"], "parser": r["parser"], "by_node": {}}
+        )
+        kind["by_node"][r["node"]] = r["num_pages"]
+    return list(kinds.values())
+
+
+def duplicates(tables: Tables) -> Rows:
+    """Documents that repeat another, by the way they were found."""
+    if not tables.has(Duplicate):
+        return []
+    return tables.rows(
+        """
+        SELECT method, count(*) AS num_documents, count("of") AS num_known, max(num_bands_hit) AS most_bands
+        FROM Duplicate GROUP BY method ORDER BY method
+        """
+    )
+
+
+def tokens(tables: Tables) -> dict[str, Any] | None:
+    """Tokens by licence, source and split; tokens a document; the tokenizer."""
+    if not tables.has(TokenizedDocument):
+        return None
+    totals = tables.rows(
+        """
+        SELECT sum(num_tokens)::BIGINT AS num_tokens, count(*) AS num_documents, sum(num_bytes)::BIGINT AS num_bytes
+        FROM TokenizedDocument
+        """
+    )
+    if not totals or not totals[0]["num_documents"]:
+        return None
+    known = tables.has(Tokenizer)
+    vocabulary = tables.rows("SELECT DISTINCT vocab_size FROM Tokenizer ORDER BY vocab_size") if known else []
+    return {
+        **totals[0],
+        "vocab_sizes": [r["vocab_size"] for r in vocabulary],
+        "licences": _by(tables, "licence"),
+        "sources": _by(tables, "source")[:MAX_SOURCES],
+        "num_sources": len(_by(tables, "source")),
+        "lengths": _lengths(tables),
+        "histogram": _histogram(tables),
+    }
+
+
+def _by(tables: Tables, column: str) -> Rows:
+    return tables.rows(
+        f"""
+        SELECT coalesce({column}, ?) AS name, sum(num_tokens)::BIGINT AS num_tokens, count(*) AS num_documents,
+            coalesce(sum(num_tokens) FILTER (split = 'train'), 0)::BIGINT AS train_tokens,
+            count(*) FILTER (split = 'train') AS train_documents,
+            coalesce(sum(num_tokens) FILTER (split = 'validation'), 0)::BIGINT AS validation_tokens,
+            count(*) FILTER (split = 'validation') AS validation_documents
+        FROM TokenizedDocument GROUP BY 1 ORDER BY num_tokens DESC, name
+        """,  # noqa: S608 - `column` is one of the two names above
+        [UNKNOWN],
+    )
+
+
+def _lengths(tables: Tables) -> Rows:
+    return tables.rows(
+        """
+        SELECT split, count(*) AS num_documents, sum(num_tokens)::BIGINT AS num_tokens, min(num_tokens) AS least,
+            quantile_disc(num_tokens, 0.25) AS lower, quantile_disc(num_tokens, 0.5) AS median,
+            quantile_disc(num_tokens, 0.75) AS upper, max(num_tokens) AS most, avg(num_tokens) AS mean,
+            sum(num_bytes) / sum(num_tokens) AS bytes_per_token
+        FROM TokenizedDocument GROUP BY split ORDER BY split
+        """
+    )
+
+
+def _histogram(tables: Tables) -> Rows:
+    """Documents by their tokens, in bins of equal width."""
+    return tables.rows(
+        """
+        WITH ends AS (SELECT min(num_tokens) AS low, max(num_tokens) + 1 AS high FROM TokenizedDocument)
+        SELECT low + (high - low) * bin / ?::DOUBLE AS start, low + (high - low) * (bin + 1) / ?::DOUBLE AS stop,
+            count(num_tokens) AS num_documents
+        FROM ends, range(?) AS bins(bin)
+        LEFT JOIN TokenizedDocument ON floor((num_tokens - low) * ?::DOUBLE / (high - low)) = bin
+        GROUP BY ALL ORDER BY start
+        """,
+        [HISTOGRAM_BINS] * 4,
+    )
