@@ -1,10 +1,16 @@
 """Posttrain: a model that answers, from one that only continues."""
 
 from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
 
 from schemas.training import Conversation, Model, Preference, TrainStep, Validation
 from stages.base import Stage
 from stages.tables import Outputs, Reader
+
+Epochs = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
 
 
 class Posttrain(Stage):
@@ -16,7 +22,15 @@ class Posttrain(Stage):
     resources = "gpu"
     packages = ("torch", "transformers", "trl")
 
-    seed: int = 0
+    # The rates suit a model of about a million parameters; one of billions wants 100 to 1000 times less.
+    sft_epochs: Epochs = 4
+    sft_learning_rate: Rate = 1e-3
+    dpo_epochs: Epochs = 3
+    dpo_learning_rate: Rate = 1e-4
+    beta: Annotated[float, Field(gt=0)] = 0.1  # DPO: how dear it is to leave the model that SFT made
+    batch_size: Annotated[int, Field(ge=1)] = 16  # conversations, or pairs, an optimizer step
+    max_tokens: Annotated[int, Field(ge=8)] = 1024  # a longer row is left out; the model's context is a limit too
+    seed: Annotated[int, Field(ge=0)] = 0
 
     def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
         """Fine-tune, then prefer; one model row comes out."""

@@ -1,4 +1,4 @@
-from stages.posttrain import Posttrain
 from stages.command import main
+from stages.posttrain import Posttrain
 
 main(Posttrain)
