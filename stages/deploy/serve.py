@@ -186,6 +186,7 @@ def _environment(home: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # see stages/posttrain/train.py
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(num_workers())),
     }
 
