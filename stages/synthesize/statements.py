@@ -78,7 +78,7 @@ def abstract_of(text: str, title: str | None) -> str:
     match = ABSTRACT.search(text)
     for sentences in passages(text[match.end() :] if match else text):
         good = [s for s in sentences if is_prose(s) and s.rstrip(".") != title]
-        if len(good) * 2 > len(sentences):  # authors and addresses are paragraphs too, of another kind
+        if good and len(good) * 2 >= len(sentences):  # authors and addresses are paragraphs too, of another kind
             return _up_to(good, ABSTRACT_CHARS)
     return ""
 
