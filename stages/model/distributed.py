@@ -7,6 +7,7 @@ on CPUs.
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,15 @@ def joined() -> Iterator[World]:
     try:
         yield world
     finally:
+        _leave()
+
+
+def _leave() -> None:
+    """Take the group apart, and DeepSpeed's groups of it, so that the process can join another."""
+    deepspeed = sys.modules.get("deepspeed")
+    if deepspeed is not None and deepspeed.comm.is_initialized():
+        deepspeed.comm.destroy_process_group()
+    else:
         dist.destroy_process_group()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tokenizers import Tokenizer as BPE
+import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from schemas.table import BlobRef, Row
@@ -20,18 +20,18 @@ EOD = "<|endoftext|>"
 class TokenTables(NamedTuple):
     """Table folders, by the names of the stage's inputs."""
 
-    shards: Path
+    tokens: Path
     documents: Path
     tokenizer: Path
 
     def flags(self) -> list[str]:
-        """`--shards DIR --documents DIR --tokenizer DIR`."""
+        """`--tokens DIR --documents DIR --tokenizer DIR`."""
         return [word for name, folder in self._asdict().items() for word in (f"--{name}", str(folder))]
 
 
-def train_bpe(texts: Sequence[str], vocab_size: int, file: Path) -> BPE:
+def train_bpe(texts: Sequence[str], vocab_size: int, file: Path) -> tokenizers.Tokenizer:
     """A byte-level BPE with an end token, written to `file`."""
-    bpe = BPE(models.BPE())
+    bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
