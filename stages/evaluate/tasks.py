@@ -62,7 +62,7 @@ def write_task(folder: Path, name: str, items: Iterable[dict[str, Any]], cache: 
 def question_item(question: Question, num_tokens: Callable[[str], int], context_tokens: int) -> dict[str, Any]:
     """A question as lm-eval reads it: `prompt`, `continuations` (one a choice) and the index `answer`."""
     prompt, suffix = split_at_blank(question.question)
-    glue = "" if prompt == prompt.rstrip() and BLANK in question.question else " "
+    glue = prompt[len(prompt.rstrip()) :]  # a token begins with its space, so the space goes with the choice
     choices = fit([glue + c for c in question.choices], suffix, num_tokens, context_tokens // 2)
     ids = {"row_id": question.row_id, "doc_id": question.doc_id}
     return {"prompt": prompt.rstrip(), "continuations": choices, "answer": question.answer, **ids}
@@ -73,7 +73,7 @@ def split_at_blank(question: str) -> tuple[str, str]:
     if question.count(BLANK) == 1:
         before, after = question.split(BLANK)
         return before, after
-    return f"Question: {question}\nAnswer:", ""
+    return f"Question: {question}\nAnswer: ", ""
 
 
 def fit(choices: Sequence[str], suffix: str, num_tokens: Callable[[str], int], max_tokens: int) -> list[str]:
