@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from schemas.corpus import Document, Dropped
 from schemas.tokens import TokenizedDocument, Tokenizer, TokenShard
@@ -38,6 +38,14 @@ class Tokenize(Stage):
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of documents held out, by hash of seed and doc_id; above 0, two documents or more give at least one."""
     seed: int = 0
+
+    @field_validator("eod_token")
+    @classmethod
+    def _is_made(cls, token: str, info: ValidationInfo) -> str:
+        """Refuse, before any work, an end token that a tokenizer trained here would not have."""
+        if not info.data.get("tokenizer") and token not in SPECIAL_TOKENS:
+            raise ValueError(f"expected one of {', '.join(SPECIAL_TOKENS)}, as no tokenizer is given")
+        return token
 
     def external(self) -> str:
         """Return the digest of the given tokenizer, wherever it lies."""

@@ -1,9 +1,9 @@
 """The token files are Megatron's, read and written."""
 
 import struct
-import warnings
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -25,17 +25,8 @@ def write(stem: Path, documents: list[list[int]], dtype: str = "uint16", batch: 
     return writer.bin, writer.idx
 
 
-@pytest.fixture(scope="session")
-def megatron():  # noqa: ANN201 - a module without types
-    """Megatron's own reader and writer."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns that Apex and Transformer Engine are not installed
-        from megatron.core.datasets import indexed_dataset
-    return indexed_dataset
-
-
 @pytest.mark.parametrize("dtype", ["uint16", "int32"])
-def test_bytes_are_megatrons(megatron, tmp_path: Path, dtype: str) -> None:
+def test_bytes_are_megatrons(megatron: ModuleType, tmp_path: Path, dtype: str) -> None:
     """Both files are byte for byte what Megatron's own builder writes."""
     files = write(tmp_path / "ours", DOCUMENTS, dtype)
     builder = megatron.IndexedDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=np.dtype(dtype).type)
@@ -46,7 +37,7 @@ def test_bytes_are_megatrons(megatron, tmp_path: Path, dtype: str) -> None:
         assert ours.read_bytes() == (tmp_path / f"theirs{ours.suffix}").read_bytes()
 
 
-def test_megatron_reads_ours(megatron, tmp_path: Path) -> None:
+def test_megatron_reads_ours(megatron: ModuleType, tmp_path: Path) -> None:
     """Megatron's dataset gives back the documents that were written."""
     write(tmp_path / "ours", DOCUMENTS)
     dataset = megatron.IndexedDataset(str(tmp_path / "ours"))
@@ -54,7 +45,7 @@ def test_megatron_reads_ours(megatron, tmp_path: Path) -> None:
     assert dataset.document_indices.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_we_read_megatrons(megatron, tmp_path: Path) -> None:
+def test_we_read_megatrons(megatron: ModuleType, tmp_path: Path) -> None:
     """A file of Megatron's with documents of several sequences opens, marks included."""
     builder = megatron.IndexedDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=np.int32)
     builder.add_document(np.arange(5, dtype=np.int32), [2, 3])
@@ -65,7 +56,7 @@ def test_we_read_megatrons(megatron, tmp_path: Path) -> None:
     assert opened.documents.tolist() == [0, 2, 3]
 
 
-def test_type_follows_megatrons_rule(megatron) -> None:
+def test_type_follows_megatrons_rule(megatron: ModuleType) -> None:
     """The type of ids changes where Megatron changes it."""
     for size in (1, 65_499, 65_500, 65_536, 128_000):
         assert np.dtype(dtype_for(size)) == np.dtype(megatron.DType.optimal_dtype(size))

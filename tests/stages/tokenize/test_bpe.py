@@ -1,0 +1,142 @@
+"""The tokenizer: every text can be written, text never becomes a special id, and others read it the same way."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from stages.base import SettingsError
+from stages.tokenize import MIN_VOCAB, SPECIAL_TOKENS, bpe
+
+ROOT = Path(__file__).parents[3]
+PAPERS = ROOT.parent / "shared" / "data" / "corpora" / "pmc-ccby-260.jsonl.gz"
+ODD = [
+    "Is <|endoftext|> text? <|user|>hi<|end|>",
+    "x² + y² = 10⁻³ µm\n\n\tα → β  (1,234.5)",
+    "naïve 中文 😀 e\u0301 \u00a0\u2009|",
+    " leading, trailing  ",
+]
+
+
+@pytest.fixture(scope="module")
+def file(articles: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a small tokenizer."""
+    file = tmp_path_factory.mktemp("bpe") / "tokenizer.json"
+    bpe.train(iter([articles[:20], articles[20:]]), 400, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def tokenizer(file: Path) -> Tokenizer:
+    """Load it as the stage does."""
+    return bpe.load(file)
+
+
+def ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Encode as the stage does."""
+    return list(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+
+
+def test_special_tokens_have_the_lowest_ids(tokenizer: Tokenizer) -> None:
+    """Special tokens come first, then the 256 bytes, then merges up to the size asked for."""
+    assert [tokenizer.token_to_id(t) for t in SPECIAL_TOKENS] == list(range(5))
+    assert bpe.num_ids(tokenizer) == tokenizer.get_vocab_size() == 400
+    tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    assert [len(token) for token in tokens[5:MIN_VOCAB]] == [1] * 256
+    assert len(tokens[MIN_VOCAB]) == 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text())
+def test_any_text_comes_back(tokenizer: Tokenizer, text: str) -> None:
+    """Decoding gives the text back, whatever it is, and no special id appears in it."""
+    encoded = ids(tokenizer, text)
+    assert tokenizer.decode(encoded, skip_special_tokens=False) == text
+    assert all(i >= len(SPECIAL_TOKENS) for i in encoded)
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_special_names_in_text_are_text(tokenizer: Tokenizer, text: str) -> None:
+    """The name of a special token in a document is encoded as its characters."""
+    assert min(ids(tokenizer, text)) >= len(SPECIAL_TOKENS)
+    assert tokenizer.decode(ids(tokenizer, text)) == text
+
+
+def test_digits_stand_alone(tokenizer: Tokenizer) -> None:
+    """A number is one token a digit, though the training text is full of numbers."""
+    assert [tokenizer.id_to_token(i) for i in ids(tokenizer, "1400")] == list("1400")
+    assert not any(len(t) > 1 and set(t) & set("0123456789") for t in tokenizer.get_vocab())
+
+
+def test_transformers_encodes_the_same(file: Path, tokenizer: Tokenizer, articles: list[str]) -> None:
+    """`transformers` gives the same ids from the same file, and the special ids where it is asked for them."""
+    peer = PreTrainedTokenizerFast(tokenizer_file=str(file))
+    for text in [*articles[:5], *ODD]:
+        assert peer.encode(text, add_special_tokens=False, split_special_tokens=True) == ids(tokenizer, text)
+    assert peer.encode("<|endoftext|>", add_special_tokens=False) == [0]
+
+
+def test_real_papers_come_back(tokenizer: Tokenizer) -> None:
+    """Real papers are given back exactly, and `transformers` agrees on their ids."""
+    if not PAPERS.exists():
+        pytest.skip("the set of real papers is not on this machine")
+    with gzip.open(PAPERS, "rt") as stream:
+        papers = [json.loads(next(stream))["text"] for _ in range(10)]
+    peer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    for paper in papers:
+        encoded = ids(tokenizer, paper)
+        assert tokenizer.decode(encoded) == paper
+        assert peer.encode(paper, add_special_tokens=False, split_special_tokens=True) == encoded
+
+
+def test_same_texts_same_bytes_on_any_number_of_threads(articles: list[str], file: Path, tmp_path: Path) -> None:
+    """Training with 1 and with 4 threads writes the same file."""
+    (tmp_path / "texts.json").write_text(json.dumps([articles[:20], articles[20:]]))
+    code = "import json, sys, pathlib; from stages.tokenize import bpe; folder = pathlib.Path(sys.argv[1]);"
+    code += "bpe.train(iter(json.loads((folder / 'texts.json').read_text())), 400, folder / sys.argv[2])"
+    for threads in ("1", "4"):
+        command = [sys.executable, "-c", code, str(tmp_path), f"{threads}.json"]
+        subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"RAYON_NUM_THREADS": threads})
+        assert (tmp_path / f"{threads}.json").read_bytes() == file.read_bytes()
+
+
+def test_merges_are_those_of_the_commonest_pairs(tmp_path: Path) -> None:
+    """On a text small enough to count by hand, the merges are in the order of their counts."""
+    bpe.train(iter([["ababab ab", "ab cd cd", "cd"]]), MIN_VOCAB + 2, tmp_path / "tokenizer.json")
+    model = json.loads((tmp_path / "tokenizer.json").read_text())["model"]
+    assert model["merges"] == [["a", "b"], ["c", "d"]]  # 5 times, 3 times
+
+
+def test_a_token_it_does_not_have(tokenizer: Tokenizer) -> None:
+    """An unknown end token is refused with the nearest names."""
+    assert bpe.special_id(tokenizer, "<|end|>") == 4
+    with pytest.raises(SettingsError, match=r"no token '<\|endoftxt\|>'; it has <\|endoftext\|>"):
+        bpe.special_id(tokenizer, "<|endoftxt|>")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "not JSON", '{"model": {"type": "Nothing"}}'])
+def test_a_file_that_is_no_tokenizer(tmp_path: Path, content: str) -> None:
+    """A file of something else is refused by name."""
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(SettingsError, match=r"tokenizer\.json is not a tokenizer"):
+        bpe.load(tmp_path / "tokenizer.json")
+
+
+def test_a_given_file_pads_and_cuts_nothing(file: Path, tmp_path: Path, articles: list[str]) -> None:
+    """Padding, a limit on the length and a template that adds tokens do not act, though the file has them."""
+    from tokenizers.processors import TemplateProcessing
+
+    given_ = Tokenizer.from_file(str(file))
+    given_.enable_truncation(8)
+    given_.enable_padding(length=5000)
+    given_.post_processor = TemplateProcessing(single="<|user|> $A", special_tokens=[("<|user|>", 2)])
+    given_.save(str(tmp_path / "other.json"))
+    assert ids(bpe.load(tmp_path / "other.json"), articles[0]) == ids(bpe.load(file), articles[0])
