@@ -25,6 +25,7 @@ HAS = re.compile(
     r"(?: (?:about|approximately|around|only))?\s*"
 )
 NAME = re.compile(r"[A-Z0-9]")
+CLAUSE = re.compile(r"\b(?:that|which|who|where|when|and|while)\b")  # more than a noun phrase
 PRONOUN = re.compile(r"(?:it|they|this|these|those|that|which|we|he|she|one|both|all)\b", re.IGNORECASE)
 
 
@@ -67,14 +68,14 @@ def question_about(statement: Statement) -> str | None:
 
 def _is(before: str) -> str | None:
     match = IS.fullmatch(before)
-    if match is None:
+    if match is None or CLAUSE.search(match["subject"]):
         return None
     return f"{match['lead'] or ''}what {match['verb'] or 'is'} {_lower_article(match['subject'])}?"
 
 
 def _has(before: str) -> str | None:
     match = HAS.fullmatch(before)
-    if match is None or PRONOUN.match(match["owner"]):
+    if match is None or PRONOUN.match(match["owner"]) or CLAUSE.search(match["owner"]):
         return None
     return f"what is the {match['property']} of {_lower_article(match['owner'])}?"
 

@@ -16,8 +16,8 @@ from schemas.training import Conversation
 from stages.base import SettingsError
 from stages.synthesize import Synthesize
 from stages.synthesize.cloze import Pool, ask, ask_next
-from stages.synthesize.dialogues import conversations, preferences
-from stages.synthesize.quantities import digest, value
+from stages.synthesize.dialogues import conversations, preferences, question_about
+from stages.synthesize.quantities import digest, is_stated, value
 from stages.synthesize.statements import Continuation, Reading, Source, Statement, read
 from stages.tables import Outputs, Reader
 
@@ -91,7 +91,7 @@ def spread(groups: Iterable[Iterable[T]], limit: int) -> list[T]:
 
 
 def _readings(documents: Reader, tokenized: Reader, outputs: Outputs) -> Iterator[Reading]:
-    """The training documents, read; a sentence that an earlier document has too is left out."""
+    """The training documents, read, the best statements first; a sentence that an earlier one has is left out."""
     keys = tokenized.table(["doc_id", "split"]).to_pylist()
     training = {k["doc_id"] for k in keys if k["split"] == "train"}
     outputs.progress.start("documents", documents.num_rows)
@@ -105,11 +105,16 @@ def _readings(documents: Reader, tokenized: Reader, outputs: Outputs) -> Iterato
 
 def _new_only(reading: Reading, seen: set[str]) -> Reading:
     new = []
-    for statement in reading.statements:
+    for statement in sorted(reading.statements, key=_rank):
         if statement.sentence not in seen:
             seen.add(statement.sentence)
             new.append(statement)
     return reading._replace(statements=new)
+
+
+def _rank(statement: Statement) -> int:
+    """What can be asked for by name first, then what says "is" or "of", then conditions ("for 10 min")."""
+    return 0 if question_about(statement) else 1 if is_stated(statement.sentence, statement.quantity) else 2
 
 
 def _side(reading: Reading, side: int) -> Reading:

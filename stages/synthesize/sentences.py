@@ -24,7 +24,7 @@ HEADING = re.compile(
     re.MULTILINE,
 )
 BOUNDARY = re.compile(r"[.!?][\"'”’)\]]*(?P<space>\s+)(?=[\"'“‘(\[]*[A-Z0-9À-ÖØ-ÞΑ-Ω])")
-LAST_WORD = re.compile(r"(?P<counted>[\d°]\s?)?\b(?P<word>[^\W\d][\w.]*)$")
+LAST_WORD = re.compile(r"(?P<counted>[\d°]\s?|[/·])?\b(?P<word>[^\W\d][\w.]*)$")
 BACK_MATTER = re.compile(
     r"^[ \t]*#*[ \t]*(?:\d+\.?[ \t]*)?(?:references|bibliography|literature cited|works cited)[ \t]*:?[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
@@ -63,7 +63,7 @@ def _is_abbreviation(text: str, stop: int) -> bool:
     if text[stop] != ".":
         return False
     match = LAST_WORD.search(text, max(0, stop - 24), stop)  # 24: longer than any abbreviation
-    if match is None or match["counted"]:  # "at 4 °C." and "for 5 min." end with a unit
+    if match is None or match["counted"]:  # "at 4 °C.", "for 5 min." and "2 g/L." end with a unit
         return False
     word = match["word"]
     return word.lower() in ABBREVIATIONS or (len(word) == 1 and word.isupper())

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from stages.synthesize.quantities import Quantity, is_stated, main_quantity
+from stages.synthesize.quantities import Quantity, main_quantity
 from stages.synthesize.sentences import passages
 
 MIN_CHARS, MAX_CHARS = 30, 300  # of a sentence: shorter ones say nothing alone, longer ones are mostly tables
@@ -16,7 +16,9 @@ PROSE = re.compile(r"[\"'“‘(]?[A-Z0-9À-ÖØ-ÞΑ-Ω].*[.!?][\"'”’)]*")
 SPOILT = re.compile(r"[|\t\uFFFD]|\w- (?!and\b|or\b|to\b)[a-z]|\.{4}|_{2}|https?:")
 PART = re.compile(r"[.,]\d")  # what follows a number that goes on
 NO_LETTERS = re.compile(r"[^\w ]|[\d_]")
+MAX_TITLE = 250
 TITLE = re.compile(r"\A\s*#\s+(?P<title>\S.{5,250}?)[ \t]*$", re.MULTILINE)
+FIRST_BLOCK = re.compile(r"(?=.{15,250}$)[A-Z0-9][^|]* [^|]* [^|]*[^\s.,;:!?|]")  # of three words at least
 
 
 class Source(NamedTuple):
@@ -54,23 +56,21 @@ class Reading(NamedTuple):
 
 
 def read(source: Source, text: str) -> Reading:
-    """Find what a document states; one with no quantity has continuations instead of statements.
-
-    Statements come in the order of the text, those that say "is" or "of" before those that name a condition.
-    """
+    """Find what a document states, in the order of its text; one with no quantity has continuations instead."""
     source = source._replace(title=title_of(source.title, text))
     paragraphs = list(passages(text))
-    statements = sorted(_statements(source, paragraphs), key=lambda s: not is_stated(s.sentence, s.quantity))
+    statements = list(_statements(source, paragraphs))
     continuations = [] if statements else list(_continuations(source, paragraphs))
     return Reading(source, abstract_of(text, source.title), statements, continuations)
 
 
 def title_of(recorded: str | None, text: str) -> str | None:
-    """A document's title: as recorded, else the top heading of its text."""
+    """A document's title: as recorded, else the top heading, else a first block of words that is no sentence."""
     if recorded and recorded.strip():
         return " ".join(recorded.split())
     match = TITLE.match(text)
-    return " ".join(match["title"].split()) if match else None
+    first = " ".join((match["title"] if match else text[: 2 * MAX_TITLE].strip().split("\n\n")[0]).split())
+    return first if match or FIRST_BLOCK.fullmatch(first) else None
 
 
 def abstract_of(text: str, title: str | None) -> str:

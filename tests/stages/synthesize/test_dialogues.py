@@ -25,6 +25,7 @@ def reading(number: int) -> Reading:
         ("The alloy Vorlane-7 has a density of about 3.21 g/cm3.", "What is the density of the alloy Vorlane-7?"),
         ("The mean age of participants was 51 years.", 'In "On age", what was the mean age of participants?'),
         ("It has a density of 3.21 g/cm3.", None),
+        ("The results showed that Vorlane-7 has a density of 3.21 g/cm3.", None),
         ("Archimedes weighing gave a density of 3.21 g/cm3 for it.", None),
         ("The wire, drawn from a rod, is 3.21 mm thick.", None),
     ],
@@ -92,7 +93,7 @@ def test_prose_gives_passages_to_go_on_from() -> None:
     rows = list(preferences(readings[0], "train", Pool([], seed=0), following))
     assert len(rows) == len(pairs)
     for row in rows:
-        sentence = row.prompt[0].content.removesuffix(" ____")
+        sentence = row.prompt[0].content.removeprefix("The history of Vorlane\n\n").removesuffix(" ____")
         assert row.chosen[0].content == pairs[sentence]
         assert row.rejected[0].content not in pairs.values()
         assert row.rejected[0].content in {c.following for c in following}

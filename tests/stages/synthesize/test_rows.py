@@ -13,7 +13,7 @@ import pytest
 from schemas.corpus import Document
 from schemas.manifest import Manifest
 from stages.synthesize.quantities import canonical_unit, find_quantities, value
-from stages.synthesize.rows import hold_out, mixed, spread
+from stages.synthesize.rows import _new_only, hold_out, mixed, spread
 from stages.synthesize.statements import Reading, Source, read
 from tests.stages.synthesize.conftest import Runner, article, doc_id, document, prose, write_inputs
 
@@ -68,6 +68,16 @@ def test_what_is_asked_is_not_told(run: Runner, articles: list[Document]) -> Non
     assert asked
     assert told
     assert not asked & told
+
+
+def test_what_has_a_name_is_asked_first() -> None:
+    """Of a document's statements, properties of named things go before other values, and those before conditions."""
+    text = (
+        "The wire was annealed in argon for 3 h. A sample of 7 g was taken from it at the end. "
+        "The density of Ormel-2 is 3.2 g/cm3."
+    )
+    ranked = _new_only(read(Source("id", None, None), text), set()).statements
+    assert [s.sentence[:8] for s in ranked] == ["The dens", "A sample", "The wire"]
 
 
 def test_a_statement_made_twice_is_used_once(run: Runner) -> None:

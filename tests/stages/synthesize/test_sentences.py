@@ -11,6 +11,7 @@ TEXT = (
     "The samples were dried in air. They lost 3.2 % of their mass (see Fig. 3). Smith et al. (2010) found the same, "
     "i.e. a loss of about one twentieth. Is the furnace to blame? We think not! Approx. 20 runs were made by J. Doe. "
     "Crystals of E. coli phage were grown at 4 °C. The plates were washed for 5 min. Then they were dried at 300 K. "
+    "The capacity was 41 mmol/L. The cell held 3 L. It was full. "
     '"All was well." Nobody said so.'
 )
 SENTENCES = [
@@ -23,6 +24,9 @@ SENTENCES = [
     "Crystals of E. coli phage were grown at 4 °C.",
     "The plates were washed for 5 min.",
     "Then they were dried at 300 K.",
+    "The capacity was 41 mmol/L.",
+    "The cell held 3 L.",
+    "It was full.",
     '"All was well."',
     "Nobody said so.",
 ]

@@ -21,12 +21,6 @@ def test_an_article_gives_its_statements_in_order() -> None:
     assert reading.continuations == []
 
 
-def test_statements_that_say_is_come_before_conditions() -> None:
-    """A sentence that states a property goes before one whose quantity is a condition of work."""
-    text = "The wire was annealed in argon for 3 h. The density of the wire is 3.2 g/cm3."
-    assert [s.quantity.text for s in read(SOURCE, text).statements] == ["3.2 g/cm3", "3 h"]
-
-
 def test_prose_without_quantities_gives_continuations() -> None:
     """A document without a quantity gives pairs of sentences that follow each other in one paragraph."""
     reading = read(SOURCE, prose(0))
@@ -85,6 +79,22 @@ def test_the_recorded_title_goes_before_the_heading() -> None:
     assert title_of("  A  title ", "# Another\n\ntext") == "A title"
     assert title_of(None, "# Another title\n\ntext") == "Another title"
     assert title_of(" ", "Text without a heading.\n\n# Later heading") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("How grain size and strength\nare linked in Ormel-2\n\nText.", "How grain size and strength are linked in Ormel-2"),
+        ("Short one\n\nText.", None),
+        ("A first paragraph that is a sentence.\n\nText.", None),
+        ("Words without an end " * 20, None),
+        ("Name | value | unit of it\n\nText.", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_a_first_block_that_is_no_sentence_is_a_title(text: str, title: str | None) -> None:
+    """Text from a PDF has no marks: a first block of three words to 250 characters without a stop is the title."""
+    assert title_of(None, text) == title
 
 
 @pytest.mark.parametrize(
