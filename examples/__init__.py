@@ -1,0 +1,1 @@
+"""The demo corpus: articles about invented materials, typeset and then damaged as real folders are."""
