@@ -4,11 +4,15 @@ It is made from the manifests and the tables they list, so it is also right afte
 reports of the same outputs are the same bytes. Sections are found by the contracts of outputs, never by stage names.
 """
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from stages.base import Stage
+from schemas.manifest import write_atomic
+from stages.base import SettingsError, Stage
+
+PACKAGES = ("jinja2", "matplotlib", "duckdb")
 
 
 class PortLike(Protocol):
@@ -41,8 +45,13 @@ class NodeLike(Protocol):
 
 
 def write_report(nodes: Sequence[NodeLike], file: Path, title: str) -> Path:
-    """Write the report of `nodes` (in recipe order) to `file`, atomically; returns `file`."""
-    from schemas.manifest import write_atomic
+    """Write the report of `nodes` (in recipe order) to `file`, atomically; returns `file`.
+
+    Raises `SettingsError` where a package of the `report` extra is missing.
+    """
+    if missing := [p for p in PACKAGES if importlib.util.find_spec(p) is None]:
+        cure = "pip install -e '.[report]'"
+        raise SettingsError(f"the report needs {len(missing)} more package(s), {', '.join(missing)}: {cure}")
     from workflows.report.page import render
 
     write_atomic(file, render(nodes, title))

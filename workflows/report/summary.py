@@ -48,8 +48,12 @@ class Summary:
 
     @property
     def rows_in(self) -> dict[str, int]:
-        """Rows of every input."""
-        return {n: i.num_rows for n, i in self.manifest.inputs.items()} if self.manifest else {}
+        """Rows of every input, under the name of the table that they came from, or the input's where that is taken."""
+        rows: dict[str, int] = {}
+        for key, given in self.manifest.inputs.items() if self.manifest else ():
+            table = self.node.inputs[key].output if key in self.node.inputs else key
+            rows[key if table in rows else table] = given.num_rows
+        return rows
 
     @property
     def rows_out(self) -> dict[str, int]:

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from schemas.evaluation import Sample, Score
 from schemas.manifest import NAME, Manifest, Output
 from schemas.training import TrainStep
-from stages.base import Stage
+from stages.base import SettingsError, Stage
 from stages.tables import Outputs
 from tests.workflows.report.fake_run import HOSTILE, FakeRun, Node, evaluated, life_cycle, pretraining
+from workflows.base import Run
+from workflows.pretrain import workflow
 from workflows.report import write_report
 from workflows.report.page import render
 
@@ -35,6 +38,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the element, and remember that it is open."""
         self.elements.append((tag, {k: v or "" for k, v in attrs}))
         if tag in APART:
             self.text += " "
@@ -42,13 +46,16 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the element."""
         self.elements.append((tag, {k: v or "" for k, v in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
+        """Close the innermost element, or note that it is another."""
         if not self.open or self.open.pop() != tag:
             self.wrong.append(tag)
 
     def handle_data(self, data: str) -> None:
+        """Collect the words."""
         self.text += data
 
     def all(self, tag: str) -> list[dict[str, str]]:
@@ -70,17 +77,12 @@ def sections(text: str) -> list[str]:
     return re.findall(r'<section id="([\w-]+)"', text)
 
 
-def test_write_report_returns_a_whole_file(done_run: FakeRun, page: str, tmp_path: Path) -> None:
-    """The file has the page, and no temporary file is left beside it."""
+def test_same_outputs_same_bytes(done_run: FakeRun, page: str, tmp_path: Path) -> None:
+    """Written again, the page is the same to the byte, charts included, and no temporary file is left beside it."""
     file = tmp_path / "report.html"
     assert write_report(done_run.nodes, file, "pretrain") == file
     assert file.read_text(encoding="utf-8") == page
     assert [f.name for f in tmp_path.iterdir()] == ["report.html"]
-
-
-def test_same_outputs_same_bytes(done_run: FakeRun, page: str) -> None:
-    """A report of the same outputs is the same to the byte, charts included."""
-    assert render(done_run.nodes, "pretrain") == page
 
 
 def test_size_is_under_the_limit(page: str) -> None:
@@ -130,7 +132,7 @@ def test_structure_for_assistive_technology(page: str) -> None:
     levels = [int(tag[1]) for tag, _ in parsed.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     assert [a for a in parsed.all("th") if a.get("scope") not in {"col", "row"}] == []
     assert [a for a in parsed.all("svg") if not a.get("aria-label")] == []
     assert [a for a in parsed.all("div") if "scroll" in a.get("class", "") and not a.get("aria-label")] == []
@@ -218,6 +220,25 @@ def test_nothing_has_run(tmp_path: Path) -> None:
     assert "0 of 11 stages are done. Missing: ingest (not started)" in words
     size = next(n.stage.settings()["vocab_size"] for n in run.nodes if n.name == "tokenize")
     assert f"vocab_size {size}" in words
+
+
+def test_missing_packages_are_named_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the packages of the report, the error says which and how to install them."""
+    monkeypatch.setattr("workflows.report.PACKAGES", ("jinja2", "no_such_package"))
+    with pytest.raises(SettingsError, match=r"1 more package\(s\), no_such_package: pip install -e '\.\[report\]'"):
+        write_report([], tmp_path / "report.html", "x")
+
+
+def test_the_recipe_of_the_life_cycle(tmp_path: Path) -> None:
+    """The nodes of the project's own recipe are what the report asks for; each has its box and its details."""
+    run = Run(tmp_path)
+    workflow(run)
+    nodes = run.nodes
+    file = write_report(nodes, tmp_path / "report.html", "pretrain")
+    parsed = Page(file.read_text())
+    boxes = [a for a in parsed.all("a") if a.get("class") == "undone"]
+    assert [a["aria-label"] for a in boxes] == [f"{n.name}, not started" for n in nodes]
+    assert {a["href"][1:] for a in boxes} <= set(parsed.ids())
 
 
 def test_no_stages_at_all() -> None:
