@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from schemas.manifest import Manifest, Output, Shard, write_atomic
+from schemas.manifest import NAME, Manifest, Output, Shard, write_atomic
 from schemas.table import ContractError
 from stages.base import PACKAGE_ROOT, SettingsError, Stage, code_sha256, rank
 from stages.tables import Outputs, Reader
@@ -112,6 +112,7 @@ def _alone(folder: Path, committing: bool, shard: tuple[int, int]) -> Iterator[N
 
 def _work(stage: Stage, inputs: Mapping[str, Reader], folder: Path, shard: tuple[int, int], *, stub: bool) -> None:
     started, clock = datetime.now(UTC), time.monotonic()
+    (folder / NAME).unlink(missing_ok=True)  # what it lists is about to be written again
     scratch = None if rank() == 0 else tempfile.mkdtemp()  # other ranks' rows go nowhere
     outputs = Outputs(Path(scratch) if scratch else folder, stage.outputs, shard)
     outputs.folder = folder
@@ -155,8 +156,8 @@ def _conserved(stage: Stage, inputs: Mapping[str, Reader], outputs: Outputs) -> 
 
 
 def _shard_file(folder: Path, shard: tuple[int, int]) -> Path:
-    (folder / "shards").mkdir(exist_ok=True)
-    return folder / "shards" / f"{shard[0]:05d}-of-{shard[1]:05d}.json"
+    (folder / "done").mkdir(exist_ok=True)
+    return folder / "done" / f"{shard[0]:05d}-of-{shard[1]:05d}.json"
 
 
 def commit(stage: Stage, inputs: Mapping[str, Reader], folder: Path, count: int, *, stub: bool = False) -> Manifest:

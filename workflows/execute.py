@@ -63,7 +63,7 @@ class Machine:
         tasks = []
         for index in range(count):
             name = f"{index:05d}-of-{count:05d}"
-            if not (node.path / "shards" / f"{name}.json").is_file():
+            if not (node.path / "done" / f"{name}.json").is_file():
                 command = self.command(node, "--shard", f"{index}/{count}")
                 files = node.path / "log" / f"{name}.txt", node.path / "progress" / f"{name}.json"
                 tasks.append(Task(node, f"{index}/{count}", command, *files))

@@ -46,7 +46,7 @@ def _done(node: Node) -> State:
 
 
 def _interrupted(node: Node) -> str:
-    count = len(list((node.path / "shards").glob(f"*-of-{node.shards:05d}.json")))
+    count = len(list((node.path / "done").glob(f"*-of-{node.shards:05d}.json")))
     logs = list((node.path / "log").glob("*.txt"))
     if node.shards > 1:
         return f"interrupted: {count} of {node.shards} shards done"

@@ -259,6 +259,15 @@ def test_killed_before_the_manifest(documents, tmp_path) -> None:
     assert rows(tmp_path / "out") == rows(tmp_path / "unbroken")
 
 
+def test_killed_rerun_of_a_finished_stage(documents, tmp_path) -> None:
+    """A rerun into a finished output that is killed leaves it not done, rather than done with its tables gone."""
+    assert run(Shout, documents, tmp_path / "out") == 0
+    process = start_sleeper(documents, tmp_path / "out")
+    process.kill()
+    process.communicate()
+    assert not exists(tmp_path / "out")
+
+
 def test_two_at_once(documents, tmp_path, capsys) -> None:
     """A second process on the same output is refused while the first lives."""
     process = start_sleeper(documents, tmp_path / "out")

@@ -56,14 +56,14 @@ def test_sharded_run_redoes_the_lost_shard_alone(sharded, root) -> None:
     """After one shard's record is lost, the same command runs that shard and the commit, and leaves the others."""
     parsl("run", sharded, "--stub", "--until", "parse", *papers(root))
     parse = nodes(sharded, root / "stub")["parse"]
-    times = {f.name: f.stat().st_mtime_ns for f in (parse.path / "shards").iterdir()}
-    (parse.path / "shards" / "00001-of-00003.json").unlink()
+    times = {f.name: f.stat().st_mtime_ns for f in (parse.path / "done").iterdir()}
+    (parse.path / "done" / "00001-of-00003.json").unlink()
     (parse.path / "manifest.json").unlink()
     assert "interrupted: 2 of 3 shards done" in parsl("plan", sharded, "--stub", "--only", "parse", *papers(root))
     words = parsl("run", sharded, "--stub", "--until", "parse", *papers(root))
     assert "parse 1/3: done" in words
     assert "parse 0/3" not in words
-    now = {f.name: f.stat().st_mtime_ns for f in (parse.path / "shards").iterdir()}
+    now = {f.name: f.stat().st_mtime_ns for f in (parse.path / "done").iterdir()}
     assert {n for n in now if now[n] != times[n]} == {"00001-of-00003.json"}
 
 

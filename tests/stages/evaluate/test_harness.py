@@ -173,7 +173,7 @@ def test_nothing_is_left_but_tables_and_tasks(evaluated: tuple[Path, Tables]) ->
     """The cache of `datasets` is gone, the task files stay, and the manifest names lm-eval's version."""
     out = evaluated[0]
     names = {p.name for p in out.iterdir()}
-    assert names == {"manifest.json", "scores", "samples", "tasks", "shards", "locks"}
+    assert names == {"manifest.json", "scores", "samples", "tasks", "done", "locks"}
     assert {p.suffix for p in (out / "tasks").iterdir()} == {".yaml", ".jsonl"}
     assert Manifest.read(out).packages["lm_eval"].startswith("0.4.")
 
