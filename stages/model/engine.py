@@ -55,6 +55,7 @@ class Engine:
         self.micro = max(size for size in range(1, most + 1) if share % size == 0)
         self.num_micro = share // self.micro
         self._deepspeed = _deepspeed_engine(network, optimization, self._config(), world)
+        self._make_moments()
 
     def step(self, windows_BT: Tensor, learning_rate: float, step: int) -> tuple[float, float]:
         """Take one step on this rank's windows; returns the loss over all ranks and the gradient norm before clipping.
@@ -97,7 +98,8 @@ class Engine:
         """Go on from a state that was taken after `step` steps."""
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-        self._make_moments(step)
+        for state_of in self._adam.state.values():
+            state_of["step"].fill_(step)
         for name, parameter in self.network.named_parameters():
             weights = state[f"weights/{name}"].to(self.world.device)
             parameter.data.copy_(weights)
@@ -138,15 +140,23 @@ class Engine:
         state: Tensor = self._deepspeed.optimizer.state[parameter][moment]
         return state
 
-    def _make_moments(self, step: int) -> None:
-        """AdamW makes its state in the first step; a resumed run needs it before."""
+    @property
+    def _adam(self) -> torch.optim.Optimizer:
         optimizer = self._deepspeed.optimizer
-        adam = optimizer.optimizer if self._sharded else optimizer
-        for parameter in (p for group in adam.param_groups for p in group["params"]):
-            adam.state[parameter] = {"step": torch.tensor(float(step), device=self.world.device)}
-            adam.state[parameter] |= {moment: torch.zeros_like(parameter.data) for moment in MOMENTS}
+        adam: torch.optim.Optimizer = optimizer.optimizer if self._sharded else optimizer
+        return adam
+
+    def _make_moments(self) -> None:
+        """Make AdamW's state, zero as its first step would make it.
+
+        A resumed run needs it before that step; and ZeRO links parameters to their state when the first group has
+        stepped, when the second has none yet, and never again.
+        """
+        for parameter in (p for group in self._adam.param_groups for p in group["params"]):
+            state: dict[str, Tensor] = {moment: torch.zeros_like(parameter.data) for moment in MOMENTS}
+            self._adam.state[parameter] = {"step": torch.zeros((), device=self.world.device), **state}
         if self._sharded:
-            optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001 - DeepSpeed's own loaders call it, too
+            self._deepspeed.optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001 - no public call links
 
     def _config(self) -> dict[str, Any]:
         wanted = self.optimization

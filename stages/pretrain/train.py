@@ -29,6 +29,7 @@ from stages.model.stream import Batches, TokenStream, open_split
 from stages.pretrain import Pretrain
 from stages.tables import Outputs, Reader
 
+STATES, MODEL = "states", "huggingface"  # folders of files, beside the tables `checkpoints` and `model`
 PROBE_WINDOWS = 4  # validation windows whose logits the export must reproduce
 CHECKED_TOKENS = 1 << 24  # tokens whose ids are checked at a time
 
@@ -57,7 +58,7 @@ class Run:
         self.held_out = HeldOut(held_out, documents, self.tokenizer.eod_id, settings.sequence_tokens)
         self.sizes = _sizes(settings, self.tokenizer.vocab_size)
         self.engine = _engine(settings, self.sizes, world)
-        self.checkpoints = Checkpoints(outputs.folder / "checkpoints", self.identity(inputs), settings.keep_checkpoints)
+        self.checkpoints = Checkpoints(outputs.folder / STATES, self.identity(inputs), settings.keep_checkpoints)
         self.steps: list[TrainStep] = []
         nats = self.held_out.unigram()
         self.validation = [self._measured(0, "unigram", nats)]
@@ -88,7 +89,7 @@ class Run:
         """Export the model and write the rows; rank 0 only."""
         network = self.engine.network.to("cpu", torch.float32).eval()
         probe_BT = next(self.held_out.batches(PROBE_WINDOWS))[0]
-        folder = self.outputs.folder / "huggingface"
+        folder = self.outputs.folder / MODEL
         difference = export(network, folder, self.tokenizer_file, self.tokenizer.eod_token, probe_BT)
         print(f"exported: logits of transformers differ by at most {difference:.1e}", flush=True)
         self.outputs["steps"].write(self.steps)

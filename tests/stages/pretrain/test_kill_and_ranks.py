@@ -1,0 +1,142 @@
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.stages.model.token_files import TokenTables
+from tests.stages.pretrain.conftest import Start, command_line
+
+LONG = {"num_steps": 60, "checkpoint_every": 3, "validate_every": 20}
+SECONDS = 120
+zero_1 = pytest.mark.filterwarnings(  # DeepSpeed imports its Muon, compiled, before it shares out AdamW
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)
+
+
+def launch(root: Path, arguments: list[str], *launcher: str) -> subprocess.Popen[str]:
+    """Start `python -m stages.pretrain` in a group of its own."""
+    command = [*launcher, sys.executable, "-m", "stages.pretrain", *arguments]
+    environ = {**os.environ, "BOREALIS_WORKERS": "1", "OMP_NUM_THREADS": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=root, env=environ, start_new_session=True, **pipes)
+
+
+def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+    """SIGKILL the process as soon as `reached`; it must not have ended by itself before."""
+    deadline = time.monotonic() + SECONDS
+    while not reached():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def rows(out: Path, table: str, *without: str) -> list[dict[str, Any]]:
+    """An output's rows, less the columns that are times."""
+    found: list[dict[str, Any]] = pq.read_table(out / table).drop_columns(list(without)).to_pylist()
+    return found
+
+
+@pytest.mark.slow
+def test_killed_three_times_it_ends_with_the_same_bits(
+    tokens: TokenTables, pretrain: Start, tmp_path: Path, root: Path
+) -> None:
+    """SIGKILL at two random steps and in the middle of a save: the final weights and losses are those of no kill."""
+    assert pretrain(tmp_path / "unbroken", **LONG) == 0
+    arguments = command_line(tokens, tmp_path / "out", LONG)
+    folder = tmp_path / "out" / "states"
+    chance = random.Random(0)
+    moments: list[Callable[[], bool]] = [
+        lambda: any(folder.glob("step-*")),
+        lambda: any(f.name > "step-000012" for f in folder.glob("step-*")) and any(folder.glob(".step-*.tmp")),
+        lambda: any(f.name > "step-000027" for f in folder.glob("step-*")),
+    ]
+    for index, moment in enumerate(moments):
+        process = launch(root, arguments)
+        kill_when(process, moment)
+        if index != 1:
+            time.sleep(chance.random() / 50)
+        assert not (tmp_path / "out" / "manifest.json").exists()
+        assert any(folder.glob("step-*"))
+    finished = launch(root, arguments)
+    output, _ = finished.communicate(timeout=SECONDS)
+    assert finished.returncode == 0, output
+    model = "huggingface/model.safetensors"
+    assert (tmp_path / "out" / model).read_bytes() == (tmp_path / "unbroken" / model).read_bytes()
+    for table, times in (("steps", ["tokens_per_second"]), ("validation", []), ("checkpoints", ["size_bytes"])):
+        assert rows(tmp_path / "out", table, *times) == rows(tmp_path / "unbroken", table, *times)
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.slow
+@zero_1
+def test_two_ranks_train_alike_and_resume_from_one(
+    tokens: TokenTables, pretrain: Start, tmp_path: Path, root: Path
+) -> None:
+    """Two gloo ranks follow the losses of one (ZeRO 0), and go on from two thirds of its run (ZeRO 1, moments shared)."""
+    for out, stage in (("one", 0), ("resumed", 1)):
+        assert pretrain(tmp_path / out, zero_stage=stage) == 0
+    checkpoints = tmp_path / "resumed" / "states"
+    shutil.rmtree(checkpoints / "step-000012")
+    (tmp_path / "resumed" / "manifest.json").unlink()
+    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node=2", "--no-python"]
+    for out, stage in (("two", 0), ("resumed", 1)):
+        process = launch(root, command_line(tokens, tmp_path / out, {"zero_stage": stage}), *torchrun)
+        output, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, output
+    one = rows(tmp_path / "one", "steps", "tokens_per_second")
+    for out in ("two", "resumed"):
+        found = rows(tmp_path / out, "steps", "tokens_per_second")
+        assert [r["step"] for r in found] == list(range(1, 13))
+        for ours, theirs in zip(found, one, strict=True):
+            assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-4)
+            assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
+    assert rows(tmp_path / "two", "validation")[-1]["value"] == pytest.approx(
+        rows(tmp_path / "one", "validation")[-1]["value"], abs=1e-4
+    )
+
+
+@zero_1
+def test_zero_stages_agree(pretrain: Start, tmp_path: Path) -> None:
+    """On one rank ZeRO 0 and 1 are the same training, and each resumes from the other's tensors in name and shape."""
+    for stage in (0, 1):
+        assert pretrain(tmp_path / str(stage), zero_stage=stage) == 0
+    zero, one = (rows(tmp_path / str(stage), "steps", "tokens_per_second") for stage in (0, 1))
+    assert [r["loss"] for r in one] == pytest.approx([r["loss"] for r in zero], abs=1e-5)
+    assert [r["gradient_norm"] for r in one] == pytest.approx([r["gradient_norm"] for r in zero], rel=1e-4)
+
+
+@zero_1
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_resumed_run_is_the_unbroken_run(stage: int, pretrain: Start, tmp_path: Path) -> None:
+    """Going on from the middle gives the same weights to the bit, under either ZeRO stage."""
+    assert pretrain(tmp_path / "a", zero_stage=stage) == 0
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    shutil.rmtree(tmp_path / "b" / "states" / "step-000012")
+    (tmp_path / "b" / "manifest.json").unlink()
+    assert pretrain(tmp_path / "b", zero_stage=stage) == 0
+    model = "huggingface/model.safetensors"
+    assert (tmp_path / "b" / model).read_bytes() == (tmp_path / "a" / model).read_bytes()
+    assert rows(tmp_path / "b", "steps", "tokens_per_second") == rows(tmp_path / "a", "steps", "tokens_per_second")
+
+
+@pytest.mark.slow
+def test_a_batch_that_does_not_split_is_refused(tokens: TokenTables, tmp_path: Path, root: Path) -> None:
+    """Seven sequences do not split over two ranks: every rank ends with a settings error, none hangs."""
+    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node=2", "--no-python"]
+    process = launch(root, command_line(tokens, tmp_path / "out", {"batch_sequences": 7}), *torchrun)
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode != 0
+    assert "batch_sequences 7 does not split over 2 ranks" in output
+    assert not (tmp_path / "out" / "manifest.json").exists()
