@@ -1,9 +1,14 @@
 """Parse: text out of every source, page by page where there are pages."""
 
+import importlib.util
+import shutil
 from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from schemas.corpus import Document, Dropped, SourceFile
-from stages.base import Stage
+from stages.base import SettingsError, Stage
 from stages.tables import Outputs, Reader
 
 
@@ -14,10 +19,45 @@ class Parse(Stage):
     inputs = {"sources": SourceFile}
     outputs = {"documents": Document, "dropped": Dropped}
     conserves = ("sources", "documents")
-    packages = ("pypdfium2", "lxml")
+    packages = ("pypdfium2", "lxml", "pikepdf", "charset_normalizer")
+
+    ocr: Literal["auto", "tesseract", "rapidocr", "none"] = "auto"
+    """Reader of pages without usable text; `auto` takes Tesseract where it is on the PATH, else RapidOCR."""
+    ocr_dpi: Annotated[int, Field(ge=50, le=600)] | None = None
+    """Resolution that pages are rendered at for OCR; by default what suits the engine."""
+    ocr_language: Annotated[str, Field(pattern=r"^[a-zA-Z_]+(\+[a-zA-Z_]+)*$")] = "eng"
+    """Tesseract's languages (`eng+deu`); RapidOCR's model reads Latin script as it is."""
+    max_pages: Annotated[int, Field(ge=1)] = 3000
+    """Pages of a PDF after these are left out, and its page spans say so."""
+    min_chars: Annotated[int, Field(ge=1)] = 20
+    """A document with fewer letters and digits has no text."""
+    page_seconds: Annotated[float, Field(gt=0)] = 180.0
+    """A page that takes longer is left out; RapidOCR takes 6 seconds on a free core."""
+    document_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """A document whose text (OCR apart) takes longer is dropped."""
+    max_memory_bytes: Annotated[int, Field(ge=256 << 20)] = 4 << 30
+    """Address space of one worker process; a page that needs more is left out."""
+
+    def engine(self) -> Literal["tesseract", "rapidocr", "none"]:
+        """The OCR engine that would be used on this machine."""
+        if self.ocr != "auto":
+            return self.ocr
+        if shutil.which("tesseract"):
+            return "tesseract"
+        return "rapidocr" if importlib.util.find_spec("rapidocr") else "none"
+
+    def external(self) -> str:
+        """The OCR engine: it depends on the machine where `ocr` is `auto`."""
+        return self.engine()
 
     def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
         """Parse this shard's sources in worker processes, in order."""
-        from stages.parse.pool import parse
+        missing = {
+            "tesseract": shutil.which("tesseract") is None,
+            "rapidocr": importlib.util.find_spec("rapidocr") is None,
+        }
+        if missing.get(self.engine()):
+            raise SettingsError(f"parse.ocr: {self.ocr} is not installed; with ocr=auto parse takes what there is")
+        from stages.parse.schedule import parse
 
         parse(self, inputs["sources"], outputs)

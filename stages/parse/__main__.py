@@ -1,4 +1,4 @@
-from stages.parse import Parse
 from stages.command import main
+from stages.parse import Parse
 
 main(Parse)

@@ -1,0 +1,42 @@
+"""Words that a line's end cut in two: with or without the hyphen, as the rest of the document has them.
+
+`Crea-tive` becomes `Creative`; `start-to-finish` keeps its hyphen where the document writes it so elsewhere, or where a
+part is no lower-case word. What is given up: a compound that occurs once, at a line's end, loses its hyphen.
+"""
+
+import re
+from collections import Counter
+
+from stages.parse.lines import LINE_HYPHEN
+
+HYPHENS = "-\u2010\u00ad" + LINE_HYPHEN
+WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+CUT = re.compile(rf"([^\W_]*)[{LINE_HYPHEN}\u00ad]\s*([^\W_]*)")
+ENDS_CUT = re.compile(rf"([^\W\d_]+)[{HYPHENS}]$")
+BEGINS = re.compile(r"[^\W\d_]+")
+
+
+class Joiner:
+    """Joins cut words with the counts of one document's whole words."""
+
+    def __init__(self, text: str) -> None:
+        self.words = Counter(w.lower() for w in WORD.findall(text))
+
+    def word(self, head: str, tail: str) -> str:
+        """`head` and `tail` as one word, or as two with a hyphen."""
+        if not (head and tail and tail.islower() and head.isalpha() and tail.isalpha()):
+            return f"{head}-{tail}"
+        joined, compound = f"{head}{tail}".lower(), f"{head}-{tail}".lower()
+        return f"{head}-{tail}" if self.words[compound] > self.words[joined] else f"{head}{tail}"
+
+    def inside(self, text: str) -> str:
+        """Join the words that PDFium marks as cut inside a line."""
+        return CUT.sub(lambda m: self.word(m[1], m[2]), text)
+
+    def across(self, first: str, second: str) -> str | None:
+        """What replaces the hyphenated end of `first` before `second` follows at once; `None` if it is not cut."""
+        end, begin = ENDS_CUT.search(first), BEGINS.match(second)
+        if end is None or begin is None or not begin[0].islower():
+            return None
+        joined = self.word(end[1], begin[0])
+        return first[: end.start()] + joined[: len(joined) - len(begin[0])]

@@ -1,0 +1,199 @@
+"""From lines on pages to a document's text: no running heads, paragraphs joined, cut words whole, a span for every page.
+
+Paragraphs are told by geometry (gaps, indents, short lines, font sizes, jumps to the next column), with the habits of
+the lines around each line as the measure, so that no list of words is needed. What is given up: tables are rows of
+words, and a formula's parts come in the order that the page drew them.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from schemas.corpus import PageSpan
+from stages.parse.characters import clean
+from stages.parse.hyphens import HYPHENS, Joiner
+from stages.parse.lines import Line, Page
+
+EDGE = 0.1  # of a page's height, at its top and bottom, is where heads and feet are
+MIN_REPEATS = 2
+REPEAT_SHARE = 0.3  # of the pages: heads of left and right pages are on half of them each
+HEADING = 1.3  # times the usual size: a title, wherever it stands
+NEIGHBOURS = 8  # lines before and after, which tell a column's right edge
+SHORT, SLIGHTLY_SHORT = 0.2, 0.05  # of a column's width
+DIGITS = re.compile(r"\d+")
+NO_WORD = re.compile(r"[^\w#]+")
+ENDS_SENTENCE = re.compile(r"""[.!?:;]["'”’)\]]*$""")
+
+
+def document_text(pages: Sequence[Page]) -> tuple[str, list[PageSpan]]:
+    """A document's text, and for every page, in order, the characters that came from it; spans leave no gap."""
+    bodies = [rows(lines) for lines in without_heads(pages)]
+    joined = Joined(Joiner("\n".join(line.text for body in bodies for line in body)))
+    for body in bodies:
+        joined.add_page(body)
+    starts, total = joined.starts(), joined.length
+    ends = [*starts[1:], total]
+    spans = [
+        PageSpan(page=p.number, start=s, end=e, parser=p.parser, origin=p.origin)
+        for p, s, e in zip(pages, starts, ends, strict=True)
+    ]
+    return "".join(joined.pieces), spans
+
+
+class Joined:
+    """Text under construction: pieces, where the last one stood on its page, and where pages begin."""
+
+    def __init__(self, joiner: Joiner) -> None:
+        self.pieces: list[str] = []
+        self.length = 0
+        self._joiner = joiner
+        self._last: tuple[Line, float] | None = None
+        self._starts: list[int | None] = []
+
+    def add_page(self, body: Sequence[Line]) -> None:
+        """Append a page's lines."""
+        self._starts.append(None)
+        gap = usual_gap(body)
+        for i, line in enumerate(body):
+            text = clean(self._joiner.inside(line.text))
+            if text:
+                self._separate(text, line, gap, new_page=self._starts[-1] is None)
+                self._append(text)
+                self._last = line, right_edge(body, i)
+
+    def starts(self) -> list[int]:
+        """Where every page begins; an empty page where the next one does."""
+        found, after = [], self.length
+        for start in reversed(self._starts):
+            after = after if start is None else start
+            found.append(after)
+        return [0, *found[::-1][1:]]
+
+    def _separate(self, text: str, line: Line, gap: float, *, new_page: bool) -> None:
+        if self._last is not None:
+            above, edge = self._last
+            if breaks(above, line, gap, edge, new_page=new_page):
+                self._append("\n\n")
+            elif (whole := self._joiner.across(self.pieces[-1], text)) is not None:
+                self.length += len(whole) - len(self.pieces[-1])
+                self.pieces[-1] = whole
+            else:
+                self._append(" ")
+        if new_page:
+            self._starts[-1] = self.length
+
+    def _append(self, text: str) -> None:
+        self.pieces.append(text)
+        self.length += len(text)
+
+
+def without_heads(pages: Sequence[Page]) -> list[list[Line]]:
+    """Every page's lines without those at its edges that repeat, numbers aside, on other pages."""
+    counts: Counter[str] = Counter()
+    for page in pages:
+        counts.update({_key(line) for line in page.lines if _at_edge(page, line)})
+    least = max(MIN_REPEATS, REPEAT_SHARE * len(pages))
+    sizes = [line.size for page in pages for line in page.lines]
+    largest = HEADING * median(sizes) if sizes else 0.0
+    return [
+        [n for n in page.lines if not (_at_edge(page, n) and counts[_key(n)] >= least and n.size <= largest)]
+        for page in pages
+    ]
+
+
+def _key(line: Line) -> str:
+    """What stays the same of a head from page to page."""
+    return NO_WORD.sub(" ", DIGITS.sub("#", line.text.lower())).strip()
+
+
+def _at_edge(page: Page, line: Line) -> bool:
+    middle = (line.bottom + line.top) / 2
+    return not page.height * EDGE < middle < page.height * (1 - EDGE)
+
+
+def rows(lines: Sequence[Line]) -> list[Line]:
+    """Lines with those put together that follow each other on one row: superscripts, cells, parts of a formula."""
+    found: list[Line] = []
+    for line in lines:
+        if found and _same_row(found[-1], line):
+            found[-1] = _put_together(found[-1], line)
+        else:
+            found.append(line)
+    return found
+
+
+def _same_row(first: Line, second: Line) -> bool:
+    overlap = min(first.top, second.top) - max(first.bottom, second.bottom)
+    lower = min(first.top - first.bottom, second.top - second.bottom)
+    return overlap > 0.5 * lower and second.left > first.right - 0.5 * min(first.size, second.size)
+
+
+def _put_together(first: Line, second: Line) -> Line:
+    near = second.left - first.right < 0.15 * first.size
+    return Line(
+        first.text + ("" if near else " ") + second.text,
+        first.left,
+        min(first.bottom, second.bottom),
+        second.right,
+        max(first.top, second.top),
+        max(first.size, second.size),
+    )
+
+
+def usual_gap(body: Sequence[Line]) -> float:
+    """The usual space between a line and the next one below it."""
+    gaps = [a.bottom - b.top for a, b in itertools.pairwise(body) if b.top < a.top and b.left < a.right]
+    return median(gaps) if gaps else 0.0
+
+
+def right_edge(body: Sequence[Line], i: int) -> float:
+    """Where the column of line `i` ends: the third quartile of the lines before or after it, the nearer edge."""
+    line = body[i]
+    before, after = body[max(i - NEIGHBOURS, 0) : i], body[i + 1 : i + 1 + NEIGHBOURS]
+    edges = []
+    for side in (before, after):
+        rights = sorted(n.right for n in side if abs(n.left - line.left) < 3 * line.size)
+        if rights:
+            edges.append(rights[len(rights) * 3 // 4])
+    return max(min(edges, default=line.right), line.right)
+
+
+def breaks(above: Line, line: Line, gap: float, edge: float, *, new_page: bool = False) -> bool:
+    """Whether a paragraph ends between two lines; `edge` is the right edge of the column of `above`."""
+    size = max(above.size, line.size)
+    ended = ENDS_SENTENCE.search(above.text) is not None
+    if abs(above.size - line.size) > 0.2 * size:
+        return True
+    if new_page or line.top > above.top + 0.5 * size:  # the next column, or page
+        return ended or not (line.text[0].islower() or above.text[-1] in HYPHENS)
+    if above.bottom - line.top > gap + 0.35 * size:
+        return True
+    missing = (edge - above.right) / max(edge - above.left, 1.0)
+    indented = 0.7 * size < line.left - above.left < 5 * size
+    return missing > SHORT or (ended and (indented or (missing > SLIGHTLY_SHORT and not line.text[0].islower())))
+
+
+def heading(pages: Sequence[Page]) -> str | None:
+    """The largest text of the first page, if it is larger than the rest and long enough for a title."""
+    lines = pages[0].lines if pages else ()
+    words = [line for line in lines if sum(c.isalpha() for c in line.text) >= 3]
+    if len(words) < 3:
+        return None
+    largest = max(line.size for line in words)
+    if largest < 1.15 * median(line.size for line in words):
+        return None
+    title = clean(Joiner("").inside(" ".join(line.text for line in _first_run(words, largest))))
+    return title if 10 <= len(title) <= 300 else None
+
+
+def _first_run(lines: Sequence[Line], largest: float) -> Iterator[Line]:
+    """The first lines in a row that have the largest size, give or take an eighth."""
+    started = False
+    for line in lines:
+        if line.size > largest * 7 / 8:
+            started = True
+            yield line
+        elif started:
+            return

@@ -1,0 +1,187 @@
+"""Text of a PDF's pages by PDFium (BSD), a line at a time, with boxes; repair by qpdf where PDFium gives up.
+
+Lines come in the order of the content stream, which is the reading order of nearly all articles, two-column ones
+included; a page turned by its `/Rotate` entry is read unturned if that is how its text runs. Boxes cost three calls a
+line: 8 ms a page in all. What is given up: text on a curve, and sidebars that were drawn in the middle of a column.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pikepdf
+import pypdfium2 as pdfium
+from pypdfium2 import raw
+
+from stages.parse.garble import judge
+from stages.parse.lines import LINE_HYPHEN, Line, Page
+
+FORM_DEPTH = 3  # images of scans lie in a form object at most this deep
+MAX_OBJECTS = 5000  # a map has millions of paths; the first ones tell a scan from a page
+MAX_PIXELS = 25_000_000  # A3 at 400 dpi
+ANGLE_SAMPLES = 40
+
+
+class PdfError(Exception):
+    """A PDF that cannot be opened; the reason is one of a few words."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}")
+
+
+def open_pdf(path: str) -> Any:
+    """Open a PDF, after a repair if it needs one; `PdfError` if it is encrypted or damaged or has no pages."""
+    try:
+        document = pdfium.PdfDocument(path)
+    except pdfium.PdfiumError as error:
+        if getattr(error, "err_code", None) in {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}:
+            raise PdfError("encrypted", "opens only with a password") from error
+        document = _repaired(path, str(error))
+    if len(document) == 0:
+        document.close()
+        raise PdfError("no pages")
+    return document
+
+
+def _repaired(path: str, first_error: str) -> Any:
+    try:
+        with pikepdf.open(path) as pdf:
+            if len(pdf.pages) == 0:
+                raise PdfError("no pages")
+            whole = io.BytesIO()
+            pdf.save(whole)
+        return pdfium.PdfDocument(whole.getvalue())
+    except pikepdf.PasswordError as error:
+        raise PdfError("encrypted", "opens only with a password") from error
+    except (pikepdf.PdfError, pdfium.PdfiumError, ValueError, RuntimeError) as error:
+        raise PdfError("damaged PDF", f"{first_error}; repair: {error}") from error
+
+
+def read_page(document: Any, index: int) -> Page:
+    """Lines of page `index` (from 0), with a verdict on them; an unreadable page is one without text."""
+    page = document[index]
+    try:
+        text_page = page.get_textpage()
+        if page.get_rotation() and _runs_upright(text_page):
+            page.set_rotation(0)
+            text_page.close()
+            text_page = page.get_textpage()
+        turn = Turn(page.get_rotation(), *page.get_size())
+        lines = tuple(_lines(text_page, turn))
+        width, height = page.get_size()
+        errors = _map_errors(text_page) if lines else 0.0
+        read = Page(index + 1, width, height, lines)
+        verdict = judge(read, _image_share(page, width * height), errors, has_objects=_has_objects(page))
+        return Page(index + 1, width, height, lines, verdict=verdict)
+    finally:
+        page.close()
+
+
+def render(document: Any, index: int, dpi: int) -> tuple[Any, float, tuple[float, float]]:
+    """Page `index` as grey pixels (rows, columns), the pixels a point, and the page's size in points."""
+    page = document[index]
+    try:
+        width, height = page.get_size()
+        scale = min(dpi / 72, (MAX_PIXELS / max(width * height, 1.0)) ** 0.5)
+        pixels = page.render(scale=scale, grayscale=True).to_numpy()
+        return pixels.reshape(pixels.shape[:2]).copy(), scale, (width, height)
+    finally:
+        page.close()
+
+
+def metadata_title(document: Any) -> str | None:
+    """The title in a PDF's metadata, unless it is a file name or nothing like a title."""
+    try:
+        title = " ".join(str(document.get_metadata_value("Title")).split())
+    except (pdfium.PdfiumError, UnicodeDecodeError):
+        return None
+    usable = len(title) >= 10 and " " in title and title.lower() != "untitled document"
+    named = title.lower().startswith(("microsoft word", "doi:")) or title.lower().endswith(
+        (".doc", ".docx", ".tex", ".pdf")
+    )
+    return title if usable and not named else None
+
+
+class Turn(NamedTuple):
+    """A page's rotation (clockwise, degrees) and its size as shown; boxes come as if it were not turned."""
+
+    degrees: int
+    width: float
+    height: float
+
+    def box(self, text_page: Any, index: int) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top of a character as the page shows it, as high as its font."""
+        left, bottom, right, top = text_page.get_charbox(index, loose=True)
+        match self.degrees:
+            case 90:
+                return bottom, self.height - right, top, self.height - left
+            case 180:
+                return self.width - right, self.height - top, self.width - left, self.height - bottom
+            case 270:
+                return self.width - top, left, self.width - bottom, right
+        return left, bottom, right, top
+
+
+def _runs_upright(text_page: Any) -> bool:
+    """Whether a page's text runs upright before the page is turned."""
+    count = text_page.count_chars()
+    angles = [raw.FPDFText_GetCharAngle(text_page, i) for i in range(0, count, max(count // ANGLE_SAMPLES, 1))]
+    upright = sum(abs(a) < 0.1 for a in angles)
+    return upright * 2 > len(angles)
+
+
+def _lines(text_page: Any, turn: Turn) -> Iterator[Line]:
+    text, at = _text(text_page), 0
+    for part in text.split("\n"):
+        start = at + len(part) - len(part.lstrip())
+        end = at + len(part.rstrip())
+        if start < end:
+            boxes = [turn.box(text_page, i) for i in (start, (start + end - 1) // 2, end - 1)]
+            yield _line(text[start:end], boxes)
+        at += len(part) + 1
+
+
+def _line(text: str, boxes: Sequence[tuple[float, float, float, float]]) -> Line:
+    """A line from the boxes of its first, middle and last character; a superscript among them does not count."""
+    (left, low, _, high), middle, (_, end_low, right, end_high) = boxes
+    size = sorted((high - low, middle[3] - middle[1], end_high - end_low))[1]
+    if LINE_HYPHEN in text:  # two rows or more: from the top of the first to the bottom of the last
+        return Line(text, left, end_low, right, high, size)
+    return Line(text, left, min(low, middle[1]), right, max(high, middle[3]), size)
+
+
+def _text(text_page: Any) -> str:
+    """A page's characters, one for each of PDFium's indices, a line's end being one newline."""
+    count = text_page.count_chars()
+    text: str = text_page.get_text_range() if count else ""
+    if len(text) != count:  # characters without Unicode are left out above: go one by one
+        text = "".join(_character(raw.FPDFText_GetUnicode(text_page, i)) for i in range(count))
+    return text.replace("\r", " ").replace("\x0b", "\n").replace("\u2028", "\n")
+
+
+def _character(code: int) -> str:
+    return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd"
+
+
+def _map_errors(text_page: Any) -> float:
+    """The share of characters whose font has no way to say what they are."""
+    count = text_page.count_chars()
+    sample = range(0, count, max(count // 500, 1))
+    return sum(raw.FPDFText_HasUnicodeMapError(text_page, i) == 1 for i in sample) / max(len(sample), 1)
+
+
+def _has_objects(page: Any) -> bool:
+    return bool(raw.FPDFPage_CountObjects(page) > 0)
+
+
+def _image_share(page: Any, area: float) -> float:
+    """The share of a page that its largest image covers."""
+    largest: float = 0.0
+    for number, item in enumerate(page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=FORM_DEPTH)):
+        left, bottom, right, top = item.get_bounds()
+        largest = max(largest, (right - left) * (top - bottom))
+        if number >= MAX_OBJECTS:
+            break
+    share: float = largest / area if area else 0.0
+    return min(share, 1.0)
