@@ -109,7 +109,7 @@ def plain_text(article: Article) -> str:
         article.notice,
         f"{labels['licence']}: {article.licence}",
         f"{labels['abstract']}\n{article.abstract.text}",
-        f"{labels['keywords']}: {', '.join(article.keywords)}",
+        *([f"{labels['keywords']}: {', '.join(article.keywords)}"] if article.keywords else []),
     ]
     body = ["\n".join(block_lines(block, labels)) for block in article.body]
     ends = ["\n".join([labels["references"], *numbered(article.references)])] if article.references else []

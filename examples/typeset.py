@@ -109,6 +109,10 @@ def _front(article: Article, style: Style) -> str:
     labels, side = article.labels, "center" if style.centred else "left"
     inset = "(x: 2.5em)" if style.centred else "(x: 0em)"
     rule = "" if style.centred else "#line(length: 100%, stroke: 1pt + accent)"
+    words = quoted(", ".join(article.keywords))
+    keywords = (
+        f'#v(0.3em)#text(weight: "bold", {quoted(labels["keywords"] + ":")}) #{words}' if article.keywords else ""
+    )
     front = f"""[
       #set par(first-line-indent: 0em)
       #align({side}, par(justify: false, text(size: 1.6em, weight: "bold", fill: accent, hyphenate: false, {quoted(article.title)})))
@@ -121,8 +125,7 @@ def _front(article: Article, style: Style) -> str:
       #v(0.4em)
       #block(inset: {inset})[
         #text(weight: "bold", {quoted(labels["abstract"])}) #h(0.6em) #{quoted(article.abstract.text)}
-        #v(0.3em)
-        #text(weight: "bold", {quoted(labels["keywords"] + ":")}) #{quoted(", ".join(article.keywords))}
+        {keywords}
       ]
       {rule}
     ]"""
