@@ -18,7 +18,6 @@ class Ingest(Stage):
 
     name = "ingest"
     outputs = {"sources": SourceFile, "dropped": Dropped}
-    packages = ("zstandard",)
     located = frozenset({"paths"})
 
     paths: Annotated[Strings, Field(min_length=1, validate_default=True)] = (DEMO,)

@@ -22,7 +22,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
-import zstandard
 
 from stages.ingest import media
 
@@ -40,10 +39,9 @@ BROKEN = (
     lzma.LZMAError,
     zlib.error,
     EOFError,
-    OSError,  # gzip and bz2 say so
+    OSError,  # gzip, bz2 and Arrow's zstd say so
     NotImplementedError,  # a zip file's method that nobody else knows either
     ValueError,
-    zstandard.ZstdError,
     pa.ArrowException,
 )
 OURS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -88,7 +86,7 @@ class Member:
 class Metered(io.RawIOBase):
     """A stream that spends a budget as it is read."""
 
-    def __init__(self, stream: IO[bytes], budget: Budget) -> None:
+    def __init__(self, stream: Any, budget: Budget) -> None:
         self._stream, self._budget = stream, budget
 
     def readable(self) -> bool:
@@ -97,7 +95,7 @@ class Metered(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read, and spend what was read."""
-        data = self._stream.read(len(buffer))
+        data = self._stream.read1(len(buffer))  # what is there, before the damage that comes after it
         self._budget.spend(len(data))
         buffer[: len(data)] = data
         return len(data)
@@ -120,7 +118,7 @@ def _opened(file: Path, media_type: str) -> Any:
         return lzma.open(file)
     if media_type == media.BZIP2:
         return bz2.open(file)
-    return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file.open("rb"), read_across_frames=True)
+    return pa.input_stream(str(file), compression="zstd")  # of the bindings, the one that reports a cut stream
 
 
 def unpack_zip(stream: IO[bytes], folder: Path, budget: Budget) -> Iterator[Member]:
@@ -163,7 +161,7 @@ def unpack_single(stream: IO[bytes], name: str, folder: Path, budget: Budget) ->
 
 def hidden(name: str) -> bool:
     """Whether a part of a member's name begins with a dot, or is what macOS adds to archives."""
-    parts = PurePosixPath(name).parts
+    parts = PurePosixPath(name.replace("\\", "/")).parts
     return any((p.startswith(".") and p not in {".", ".."}) or p == "__MACOSX" for p in parts)
 
 

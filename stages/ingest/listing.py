@@ -90,7 +90,7 @@ def _root_files(root: Path) -> Iterator[Found]:
     if root.is_dir():
         yield from _walk(root, "", root.name, set())
     else:
-        names = {e.name for e in os.scandir(root.parent)} if root.parent.is_dir() else set()
+        names = set(os.listdir(root.parent))  # noqa: PTH208 - names are enough
         yield _found(root, root.name, root.parent.name, names)
 
 
@@ -101,7 +101,8 @@ def _walk(folder: Path, prefix: str, source: str, above: set[tuple[int, int]]) -
         return
     above.add((state.st_dev, state.st_ino))
     try:
-        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        with os.scandir(folder) as opened:
+            entries = sorted(opened, key=lambda e: e.name)
     except OSError:  # a folder that may not be read is one unreadable row
         yield Found(folder, prefix.rstrip("/") or folder.name, source, -1, 0, None)
         return

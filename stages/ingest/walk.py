@@ -128,9 +128,8 @@ class Taker:
     def _take_sidecar(self, item: Item) -> None:
         """Drop a sidecar that describes nothing; one that has a file beside it says its part there."""
         stem = item.name.removesuffix(SIDECAR)
-        if item.depth == 0 and not any(
-            e.name != item.name and (stem in stems(e.name) or e.name == stem) for e in os.scandir(item.file.parent)
-        ):
+        beside = os.listdir(item.file.parent) if item.depth == 0 else [stem]  # noqa: PTH208 - names are enough
+        if not any(name == stem or (name != item.name and stem in stems(name)) for name in beside):
             self._drop(item, "no file beside it")
 
     def _take_content(self, item: Item, media_type: str) -> None:

@@ -7,6 +7,7 @@ line: 8 ms a page in all. What is given up: text on a curve, and sidebars that w
 
 import io
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import pikepdf
@@ -127,7 +128,7 @@ def _runs_upright(text_page: Any) -> bool:
     """Whether a page's text runs upright before the page is turned."""
     count = text_page.count_chars()
     angles = [raw.FPDFText_GetCharAngle(text_page, i) for i in range(0, count, max(count // ANGLE_SAMPLES, 1))]
-    upright = sum(abs(a) < 0.1 for a in angles)
+    upright: int = sum(abs(a) < 0.1 for a in angles)
     return upright * 2 > len(angles)
 
 
@@ -168,7 +169,8 @@ def _map_errors(text_page: Any) -> float:
     """The share of characters whose font has no way to say what they are."""
     count = text_page.count_chars()
     sample = range(0, count, max(count // 500, 1))
-    return sum(raw.FPDFText_HasUnicodeMapError(text_page, i) == 1 for i in sample) / max(len(sample), 1)
+    errors: int = sum(raw.FPDFText_HasUnicodeMapError(text_page, i) == 1 for i in sample)
+    return errors / max(len(sample), 1)
 
 
 def _has_objects(page: Any) -> bool:
@@ -178,10 +180,9 @@ def _has_objects(page: Any) -> bool:
 def _image_share(page: Any, area: float) -> float:
     """The share of a page that its largest image covers."""
     largest: float = 0.0
-    for number, item in enumerate(page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=FORM_DEPTH)):
-        left, bottom, right, top = item.get_bounds()
-        largest = max(largest, (right - left) * (top - bottom))
-        if number >= MAX_OBJECTS:
-            break
+    for item in islice(page.get_objects(max_depth=FORM_DEPTH), MAX_OBJECTS):
+        if item.type == raw.FPDF_PAGEOBJ_IMAGE:
+            left, bottom, right, top = item.get_bounds()
+            largest = max(largest, (right - left) * (top - bottom))
     share: float = largest / area if area else 0.0
     return min(share, 1.0)
