@@ -25,6 +25,14 @@ WORDS = {
     "fatigue limit": "Dauerfestigkeit",
 }
 
+STATED = (
+    "Als Ergebnis für die Größe {word} fanden wir {amount}.",
+    "Die Größe {word} von {name} beträgt {amount}.",
+    "Für {name} wurde außerdem bestimmt: {word} {amount}.",
+    "Unter denselben Bedingungen ergab sich {amount} ({word}).",
+    "{name} hat bei der Größe {word} den Wert {amount}.",
+    "Schließlich wurde {word} mit {amount} gemessen.",
+)
 HEAD = ("Eigenschaft", "Wert", "Einheit", "Fehler")
 RESULTS = (
     "Die Werte stammen aus mindestens fünf Läufen, und die Streuung blieb in allen Fällen klein.",
@@ -44,7 +52,9 @@ def german_article(subject: Subject, cited: Sequence[Subject], licence: str) -> 
     rows = tuple(
         (WORDS[f.prop], f.value.replace(".", ","), f.unit, f"± {f.error.replace('.', ',')}") for f in subject.facts
     )
-    stated = tuple(f"Für {name} ergab die Messung bei der Größe {word} den Wert {amount}." for word, amount in amounts)
+    stated = tuple(
+        how.format(name=name, word=word, amount=amount) for how, (word, amount) in zip(STATED, amounts, strict=True)
+    )
     return Article(
         stem=slug(f"{subject.sheet:03d} legierung {name}"),
         title=f"Herstellung und Eigenschaften der Legierung {name}",

@@ -52,18 +52,21 @@ INTRO_OPEN = (
     "In {field} few {kinds} are described with all their numbers in one place.",
     "{name} belongs to the {kinds} of the catalogue and is <listed|kept> for {use}.",
     "The <choice|selection> of {a_kind} for {use} rests on a handful of numbers.",
-    "{Kinds} are at the centre of {field}, and {use} <are one reason|give one reason> for this.",
-    "When {use} are planned, the first question is <often|mostly> which {kind} to take.",
+    "{Kinds} are at the centre of {field}, <not least|above all> because of {use}.",
+    "Whoever plans {use} <first asks|has to say> which {kind} to take.",
     "<Not every|Hardly any> {kind} is fit for {use}, and {name} was made to be one that is.",
     "Among the {kinds} on the shelf, {name} is the one that <users ask for|is asked for> most often.",
 )
 INTRO_STATE = (
     "An early note gave only the colour and the <form|shape> of the material, which is delivered as {form}.",
-    "It is delivered as {form}, and <this form|that form> was used in all tests.",
-    "The catalogue keeps it as {form}; no other form was looked at.",
+    "{name} is delivered as {form}, and <this form|that form> was used in all tests.",
+    "The catalogue keeps {name} as {form}; no other form was looked at.",
     "Earlier sheets name the material but <leave out|do not give> its data.",
     "Until now its {prop} had been <estimated|guessed> and not measured.",
     "Handling is easy: the material comes as {form} and keeps well in a closed jar.",
+    "Its price is low and its supply is steady.",
+    "Two laboratories had asked for it, and neither had the time to measure it.",
+    "The first batch was used up before anybody had <tested|weighed> it.",
 )
 INTRO_CITE = (
     "For {other}, a {okind} of the same catalogue, the {oprop} is {oamount} [{ref}].",
