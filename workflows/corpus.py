@@ -7,6 +7,9 @@ from stages.parse import Parse
 from stages.tokenize import Tokenize
 from workflows.base import Node, Run
 
+# Licences under which a model may be trained and given away. Documents that name none are kept, and counted in the report.
+OPEN = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0", "CC-BY-2.0", "CC-BY-SA-4.0", "MIT", "Apache-2.0", "BSD-3-Clause")
+
 
 def workflow(run: Run) -> None:
     """Ingest, parse, filter, dedup, tokenize."""
@@ -17,6 +20,6 @@ def corpus(run: Run) -> tuple[Node, Node]:
     """The nodes of the unique documents and of their tokens, for recipes that go on from there."""
     found = run(Ingest())
     parsed = run(Parse(), sources=found["sources"])
-    kept = run(Filter(), documents=parsed["documents"])
+    kept = run(Filter(licences=OPEN), documents=parsed["documents"])
     unique = run(Dedup(), documents=kept["documents"])
     return unique, run(Tokenize(), documents=unique["documents"])
