@@ -148,7 +148,7 @@ def _copies(own: list[Entry], num_near: int, num_exact: int) -> Iterator[Entry]:
     for number, first in enumerate(spread[:num_near]):
         how = tuple(VARIANTS)[number % len(VARIANTS)]
         layout = LAYOUTS[(LAYOUTS.index(first.layout or "report") + 1 + number % 3) % len(LAYOUTS)]
-        path = first.path.replace(".pdf", f"-{how}.pdf")
+        path = first.path.replace(".pdf", f"_{how}.pdf")  # sorts after the first: "_" > "." > "-"
         yield replace(first, path=path, kind="near-duplicate", layout=layout, detail=how, duplicate_of=first.path)
     for number, first in enumerate(spread[num_near : num_near + num_exact], 1):
         yield replace(first, path=f"articles/download-{number}.pdf", kind="exact-duplicate", duplicate_of=first.path)

@@ -53,6 +53,7 @@ PREAMBLE = """
 #set text(font: "{font}", size: {size}, lang: "{language}", hyphenate: true)
 #set par(justify: true, leading: 0.58em, spacing: 0.58em, first-line-indent: 1.2em)
 #set math.equation(numbering: "(1)")
+#show regex("[^\\s(]+/(\\([^)]*\\)|[^\\s]+)"): it => box(it)  // no line ends inside of W/(m K)
 #show math.equation: set text(font: "New Computer Modern Math")
 #show heading: it => block(above: 1.3em, below: 0.7em, sticky: true,
   text(size: 1.15 * {size}, fill: accent, hyphenate: false, it.body))
