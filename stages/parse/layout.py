@@ -14,15 +14,21 @@ from statistics import median
 from schemas.corpus import PageSpan
 from stages.parse.characters import clean
 from stages.parse.hyphens import HYPHENS, Joiner
-from stages.parse.lines import Line, Page
+from stages.parse.lines import LINE_HYPHEN, Line, Page
 
 EDGE = 0.1  # of a page's height, at its top and bottom, is where heads and feet are
 MIN_REPEATS = 2
 REPEAT_SHARE = 0.3  # of the pages: heads of left and right pages are on half of them each
 HEADING = 1.3  # times the usual size: a title, wherever it stands
+FIRST_LINES, MIN_TITLE = 12, 12  # lines of the first page, characters: where the title is that heads repeat
 NEIGHBOURS = 8  # lines before and after, which tell a column's right edge
+SAME_MARGIN = 3.0  # points
+MIN_MARGIN_LINES = 3
+JUSTIFIED_SHARE = 0.4  # of a page's lines
+SPREAD = 0.66  # of a font's size a character; justified text takes 0.45 to 0.6
 SHORT, SLIGHTLY_SHORT = 0.2, 0.05  # of a column's width
 DIGITS = re.compile(r"\d+")
+PAGE_NUMBER = re.compile(r"(page|seite|p) #( (of|von) #| #)?|# (of|von) #")
 NO_WORD = re.compile(r"[^\w#]+")
 ENDS_SENTENCE = re.compile(r"""[.!?:;]["'”’)\]]*$""")
 
@@ -49,19 +55,19 @@ class Joined:
         self.pieces: list[str] = []
         self.length = 0
         self._joiner = joiner
-        self._last: tuple[Line, float] | None = None
+        self._last: tuple[Line, float, bool] | None = None
         self._starts: list[int | None] = []
 
     def add_page(self, body: Sequence[Line]) -> None:
         """Append a page's lines."""
         self._starts.append(None)
-        gap = usual_gap(body)
+        gap, margins = usual_gap(body), right_margins(body)
         for i, line in enumerate(body):
             text = clean(self._joiner.inside(line.text))
             if text:
                 self._separate(text, line, gap, new_page=self._starts[-1] is None)
                 self._append(text)
-                self._last = line, right_edge(body, i)
+                self._last = line, right_edge(body, i), is_row(line, margins)
 
     def starts(self) -> list[int]:
         """Where every page begins; an empty page where the next one does."""
@@ -73,9 +79,11 @@ class Joined:
 
     def _separate(self, text: str, line: Line, gap: float, *, new_page: bool) -> None:
         if self._last is not None:
-            above, edge = self._last
+            above, edge, short = self._last
             if breaks(above, line, gap, edge, new_page=new_page):
                 self._append("\n\n")
+            elif short:
+                self._append("\n")
             elif (whole := self._joiner.across(self.pieces[-1], text)) is not None:
                 self.length += len(whole) - len(self.pieces[-1])
                 self.pieces[-1] = whole
@@ -97,10 +105,16 @@ def without_heads(pages: Sequence[Page]) -> list[list[Line]]:
     least = max(MIN_REPEATS, REPEAT_SHARE * len(pages))
     sizes = [line.size for page in pages for line in page.lines]
     largest = HEADING * median(sizes) if sizes else 0.0
-    return [
-        [n for n in page.lines if not (_at_edge(page, n) and counts[_key(n)] >= least and n.size <= largest)]
-        for page in pages
-    ]
+    top = [key for line in (pages[0].lines if pages else ())[:FIRST_LINES] if len(key := _key(line)) >= MIN_TITLE]
+
+    def is_head(page: Page, line: Line) -> bool:
+        if not _at_edge(page, line) or line.size > largest:
+            return False
+        key = _key(line)
+        repeats_title = page is not pages[0] and len(key) >= MIN_TITLE and any(key in k or k in key for k in top)
+        return counts[key] >= least or repeats_title or PAGE_NUMBER.fullmatch(key) is not None
+
+    return [[line for line in page.lines if not is_head(page, line)] for page in pages]
 
 
 def _key(line: Line) -> str:
@@ -146,6 +160,27 @@ def usual_gap(body: Sequence[Line]) -> float:
     """The usual space between a line and the next one below it."""
     gaps = [a.bottom - b.top for a, b in itertools.pairwise(body) if b.top < a.top and b.left < a.right]
     return median(gaps) if gaps else 0.0
+
+
+def right_margins(body: Sequence[Line]) -> list[float]:
+    """Where justified columns end: right edges that many lines share; none on a page that is not justified."""
+    found: list[list[float]] = []
+    for right in sorted(line.right for line in body):
+        if found and right - found[-1][-1] < SAME_MARGIN:
+            found[-1].append(right)
+        else:
+            found.append([right])
+    margins = [group for group in found if len(group) >= MIN_MARGIN_LINES]
+    justified = sum(map(len, margins)) >= JUSTIFIED_SHARE * len(body)
+    return [max(group) for group in margins] if justified else []
+
+
+def is_row(line: Line, margins: Sequence[float]) -> bool:
+    """Whether a line ends by itself: spread out as cells are, or over long before its column is (items, formulas)."""
+    if LINE_HYPHEN not in line.text and line.right - line.left > SPREAD * line.size * len(line.text):
+        return True
+    edge = next((m for m in margins if m >= line.right - SAME_MARGIN), None)
+    return edge is not None and edge - line.right > 1.5 * line.size
 
 
 def right_edge(body: Sequence[Line], i: int) -> float:

@@ -21,6 +21,8 @@ FORM_DEPTH = 3  # images of scans lie in a form object at most this deep
 MAX_OBJECTS = 5000  # a map has millions of paths; the first ones tell a scan from a page
 MAX_PIXELS = 25_000_000  # A3 at 400 dpi
 ANGLE_SAMPLES = 40
+HYPHEN_CODE = 2  # what PDFium says of a single character where it says U+FFFE in a text
+UNSEEN = "\u200b"
 
 
 class PdfError(Exception):
@@ -156,12 +158,32 @@ def _text(text_page: Any) -> str:
     """A page's characters, one for each of PDFium's indices, a line's end being one newline."""
     count = text_page.count_chars()
     text: str = text_page.get_text_range() if count else ""
-    if len(text) != count:  # characters without Unicode are left out above: go one by one
-        text = "".join(_character(raw.FPDFText_GetUnicode(text_page, i)) for i in range(count))
+    if len(text) != count:  # characters without Unicode are left out above, those beyond U+FFFF are two: go one by one
+        text = "".join(_characters([raw.FPDFText_GetUnicode(text_page, i) for i in range(count)]))
     return text.replace("\r", " ").replace("\x0b", "\n").replace("\u2028", "\n")
 
 
+def _characters(codes: Sequence[int]) -> Iterator[str]:
+    """A character for every code; after a surrogate pair's character comes one that is not seen."""
+    high = 0
+    for code in codes:
+        if high and 0xDC00 <= code < 0xE000:
+            yield chr(0x10000 + ((high - 0xD800) << 10) + code - 0xDC00)
+            yield UNSEEN
+            high = 0
+            continue
+        if high:
+            yield "\ufffd"
+        high = code if 0xD800 <= code < 0xDC00 else 0
+        if not high:
+            yield _character(code)
+    if high:
+        yield "\ufffd"
+
+
 def _character(code: int) -> str:
+    if code == HYPHEN_CODE:
+        return LINE_HYPHEN
     return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd"
 
 
