@@ -37,9 +37,7 @@ def open_pdf(path: str) -> Any:
     """Open a PDF, after a repair if it needs one; `PdfError` if it is encrypted or damaged or has no pages."""
     try:
         document = pdfium.PdfDocument(path)
-    except pdfium.PdfiumError as error:
-        if getattr(error, "err_code", None) in {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}:
-            raise PdfError("encrypted", "opens only with a password") from error
+    except pdfium.PdfiumError as error:  # its code may be that of an earlier file, so qpdf says what is wrong
         document = _repaired(path, str(error))
     if len(document) == 0:
         document.close()
