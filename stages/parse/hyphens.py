@@ -12,8 +12,8 @@ from stages.parse.lines import LINE_HYPHEN
 HYPHENS = "-\u2010\u00ad" + LINE_HYPHEN
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 CUT = re.compile(rf"([^\W_]*)[{LINE_HYPHEN}\u00ad]\s*([^\W_]*)")
-ENDS_CUT = re.compile(rf"([^\W\d_]+)[{HYPHENS}]$")
-BEGINS = re.compile(r"[^\W\d_]+")
+ENDS_CUT = re.compile(rf"([^\W_]+)[{HYPHENS}]$")
+BEGINS = re.compile(r"[^\W_]+")
 
 
 class Joiner:
@@ -36,7 +36,7 @@ class Joiner:
     def across(self, first: str, second: str) -> str | None:
         """What replaces the hyphenated end of `first` before `second` follows at once; `None` if it is not cut."""
         end, begin = ENDS_CUT.search(first), BEGINS.match(second)
-        if end is None or begin is None or not begin[0].islower():
+        if end is None or begin is None:
             return None
         joined = self.word(end[1], begin[0])
         return first[: end.start()] + joined[: len(joined) - len(begin[0])]

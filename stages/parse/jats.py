@@ -114,7 +114,7 @@ def _captioned(element: Any) -> Iterator[str]:
     """`Figure 1. What it shows`, and whatever else the figure or table has."""
     label = next((inline(c) for c in element if _name(c) == "label"), "")
     for child in element:
-        for number, text in enumerate(paragraphs(child)):
+        for number, text in enumerate(filter(None, paragraphs(child))):
             first = _name(child) == "caption" and number == 0 and label
             yield f"{label.rstrip('.')}. {text}" if first else text
 

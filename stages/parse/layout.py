@@ -8,7 +8,7 @@ words, and a formula's parts come in the order that the page drew them.
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from statistics import median
 
 from schemas.corpus import PageSpan
@@ -19,6 +19,8 @@ from stages.parse.lines import LINE_HYPHEN, Line, Page
 EDGE = 0.1  # of a page's height, at its top and bottom, is where heads and feet are
 MIN_REPEATS = 2
 REPEAT_SHARE = 0.3  # of the pages: heads of left and right pages are on half of them each
+APART = 0.6  # of a font's size: more than the space between lines of text
+MIN_KEPT = 0.3  # of a document's characters
 HEADING = 1.3  # times the usual size: a title, wherever it stands
 FIRST_LINES, MIN_TITLE = 12, 12  # lines of the first page, characters: where the title is that heads repeat
 NEIGHBOURS = 8  # lines before and after, which tell a column's right edge
@@ -98,7 +100,24 @@ class Joined:
 
 
 def without_heads(pages: Sequence[Page]) -> list[list[Line]]:
-    """Every page's lines without those at its edges that repeat, numbers aside, on other pages."""
+    """Every page's lines without running heads and feet.
+
+    Those are at a page's edge and set apart from the rest; they repeat on other pages (numbers aside), or repeat the
+    title, or number the page. A document that is made of such lines for the most part loses page numbers only.
+    """
+    repeated = _repeated(pages)
+    bodies = []
+    for page in pages:
+        heads = {line for line in page.lines if _at_edge(page, line) and repeated(page, line)}
+        bodies.append([line for line in page.lines if line not in heads or not _set_apart(page, line, heads)])
+    kept, found = (sum(len(line.text) for body in side for line in body) for side in (bodies, [p.lines for p in pages]))
+    if kept >= MIN_KEPT * found:
+        return bodies
+    return [[n for n in page.lines if not (_at_edge(page, n) and _key(n).strip("# ") == "")] for page in pages]
+
+
+def _repeated(pages: Sequence[Page]) -> Callable[[Page, Line], bool]:
+    """Says of a line at a page's edge whether it is on other pages too, or repeats the title, or is a page's number."""
     counts: Counter[str] = Counter()
     for page in pages:
         counts.update({_key(line) for line in page.lines if _at_edge(page, line)})
@@ -107,14 +126,26 @@ def without_heads(pages: Sequence[Page]) -> list[list[Line]]:
     largest = HEADING * median(sizes) if sizes else 0.0
     top = [key for line in (pages[0].lines if pages else ())[:FIRST_LINES] if len(key := _key(line)) >= MIN_TITLE]
 
-    def is_head(page: Page, line: Line) -> bool:
-        if not _at_edge(page, line) or line.size > largest:
+    def repeated(page: Page, line: Line) -> bool:
+        if line.size > largest:
             return False
         key = _key(line)
         repeats_title = page is not pages[0] and len(key) >= MIN_TITLE and any(key in k or k in key for k in top)
         return counts[key] >= least or repeats_title or PAGE_NUMBER.fullmatch(key) is not None
 
-    return [[line for line in page.lines if not is_head(page, line)] for page in pages]
+    return repeated
+
+
+def _set_apart(page: Page, line: Line, heads: Collection[Line]) -> bool:
+    """Whether no line of the body comes close to a head on the side of the page's middle."""
+    for other in page.lines:
+        if other in heads or other.right < line.left or other.left > line.right:
+            continue
+        above_middle = line.bottom + line.top > page.height
+        gap = line.bottom - other.top if above_middle else other.bottom - line.top
+        if -line.size < gap < APART * line.size:
+            return False
+    return True
 
 
 def _key(line: Line) -> str:

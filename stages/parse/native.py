@@ -14,6 +14,10 @@ from stages.parse.jats import XmlError, jats_text, plain_xml_text, read_tree
 TEXT_KEYS = ("text", "content", "body", "abstract")
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 MAX_JUDGED_BYTES = 256 << 10  # charset-normalizer's time goes with the size
+ENCODINGS = [  # the usual ones, first come first among equals: of all hundred, some rare one fits a few words by chance
+    "cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "gb18030", "big5", "shift_jis",
+    "euc_jp", "euc_kr", "utf_16", "utf_32",
+]  # fmt: skip
 MAX_CONTROL_SHARE = 0.02
 NOT_SHOWN = frozenset({"script", "style", "noscript", "template", "head", "nav", "svg"})
 HTML_BLOCKS = frozenset(
@@ -115,7 +119,8 @@ def _xml(media_type: str, data: bytes) -> tuple[str, str | None, str]:
 def _judged(data: bytes, first_error: str) -> str:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:MAX_JUDGED_BYTES]).best()
+    matches = from_bytes(data[:MAX_JUDGED_BYTES], cp_isolation=ENCODINGS)
+    best = min(matches, key=lambda m: (m.chaos, -m.coherence, ENCODINGS.index(m.encoding)), default=None)
     if best is None:
         raise NativeError("not text", first_error)
     try:

@@ -15,7 +15,7 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from stages.parse.garble import judge
-from stages.parse.lines import LINE_HYPHEN, Line, Page
+from stages.parse.lines import LINE_HYPHEN, Line, Page, lost
 
 FORM_DEPTH = 3  # images of scans lie in a form object at most this deep
 MAX_OBJECTS = 5000  # a map has millions of paths; the first ones tell a scan from a page
@@ -60,8 +60,11 @@ def _repaired(path: str, first_error: str) -> Any:
 
 
 def read_page(document: Any, index: int) -> Page:
-    """Lines of page `index` (from 0), with a verdict on them; an unreadable page is one without text."""
-    page = document[index]
+    """Lines of page `index` (from 0), with a verdict on them; a page that PDFium cannot load is lost."""
+    try:
+        page = document[index]
+    except pdfium.PdfiumError:
+        return lost(index + 1, "damaged page")
     try:
         text_page = page.get_textpage()
         if page.get_rotation() and _runs_upright(text_page):

@@ -1,0 +1,101 @@
+"""OCR by real engines, and reading order."""
+
+import shutil
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.parse import pdf
+from stages.parse.lines import Line
+from stages.parse.ocr import DPI, engine, even, find_gutter, in_reading_order
+from tests.stages.parse.conftest import WORDS, scan, typeset
+
+Name = Literal["rapidocr", "tesseract"]
+
+
+def box(text: str, left: float, top: float, width: float = 200.0) -> Line:
+    """A line of 10 points."""
+    return Line(text, left, top - 10, left + width, top, 10)
+
+
+def column(prefix: str, left: float, top: float = 600.0, count: int = 8) -> list[Line]:
+    """Lines below each other."""
+    return [box(f"{prefix}{i}", left, top - 12 * i) for i in range(count)]
+
+
+def order(lines: list[Line]) -> list[str]:
+    """Texts in reading order."""
+    return [line.text for line in in_reading_order(lines)]
+
+
+def test_two_columns_below_a_title() -> None:
+    """A title across comes first, then the left column, the right one, and what is across below them."""
+    title, foot = box("title", 50, 700, 430), box("foot", 50, 300, 430)
+    left, right = column("l", 50), column("r", 280)
+    shuffled = [foot, *right[::-1], title, *left[::2], *left[1::2]]
+    assert order(shuffled) == ["title", *(n.text for n in left), *(n.text for n in right), "foot"]
+
+
+def test_one_column_is_read_by_rows() -> None:
+    """Without a gutter, boxes side by side are one row, from left to right, however uneven their tops."""
+    lines = [box(f"w{i}", 50, 700 - 12 * i, 400) for i in range(12)]
+    lines[3:4] = [box("b", 160, 665.5, 100), box("a", 50, 663, 100)]
+    assert find_gutter(lines) is None
+    assert order(lines[::-1]) == [*(f"w{i}" for i in range(3)), "a", "b", *(f"w{i}" for i in range(4, 12))]
+
+
+@given(st.lists(st.tuples(st.floats(0, 500), st.floats(0, 700), st.floats(1, 500)), max_size=40))
+def test_order_loses_nothing(places: list[tuple[float, float, float]]) -> None:
+    """Whatever the boxes are, every one is there once."""
+    lines = [box(str(i), left, top, width) for i, (left, top, width) in enumerate(places)]
+    assert Counter(order(lines)) == Counter(n.text for n in lines)
+
+
+def test_sizes_are_evened_out() -> None:
+    """Boxes that differ only by which letters reach up or down get one size; headings keep theirs."""
+    sizes = [8.0, 10.0, 11.0, 12.0, 9.0, 10.0, 18.0]
+    assert [n.size for n in even([Line("x", 0, 0, 1, s, s) for s in sizes])] == [10.0] * 6 + [18.0]
+    assert even([]) == []
+
+
+def read(tmp_path: Path, data: bytes, name: Name) -> str:
+    """The first page, read from its picture."""
+    path = tmp_path / "a.pdf"
+    path.write_bytes(data)
+    document = pdf.open_pdf(str(path))
+    pixels, scale, (_, height) = pdf.render(document, 0, DPI[name])
+    return " ".join(line.text for line in engine(name, "eng").read(pixels, scale, height))
+
+
+@pytest.mark.parametrize("name", ["rapidocr", "tesseract"])
+def test_an_engine_reads_two_columns(tmp_path: Path, name: Name) -> None:
+    """A scanned page in two columns is read in order, 95 of 100 words right."""
+    if name == "tesseract" and shutil.which("tesseract") is None:
+        pytest.skip("tesseract is not on the PATH")
+    page = scan(typeset(f"#set text(hyphenate: false)\n#box(height: 40mm, columns(2)[{WORDS}])"))
+    words, expected = read(tmp_path, page, name).split(), WORDS.split()
+    assert sum((Counter(words) & Counter(expected)).values()) > 0.95 * len(expected)
+    pairs = Counter(pairwise(words)) & Counter(pairwise(expected))
+    assert sum(pairs.values()) > 0.85 * len(expected)
+
+
+@pytest.mark.parametrize("name", ["rapidocr", "tesseract"])
+def test_an_empty_page_gives_nothing(tmp_path: Path, name: Name) -> None:
+    """A white page has no lines, and is no error."""
+    if name == "tesseract" and shutil.which("tesseract") is None:
+        pytest.skip("tesseract is not on the PATH")
+    assert read(tmp_path, scan(typeset("#v(1em)")), name) == ""
+
+
+def test_a_huge_page_is_rendered_small(tmp_path: Path) -> None:
+    """A page as large as a poster is rendered with no more pixels than memory has room for."""
+    path = tmp_path / "a.pdf"
+    path.write_bytes(typeset("#set page(width: 5000mm, height: 5000mm)\nA poster."))
+    pixels, scale, size = pdf.render(pdf.open_pdf(str(path)), 0, 200)
+    assert pixels.size <= 1.01 * pdf.MAX_PIXELS
+    assert scale == pytest.approx(pixels.shape[0] / size[1], rel=1e-3)
