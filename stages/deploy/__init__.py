@@ -25,7 +25,7 @@ class Deploy(Stage):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0  # 0: a free one
     allow_remote: bool = Field(default=False, validate_default=True)  # let `host` be an address others can reach
-    prompt: Annotated[str, Field(min_length=1)] = "What is the density of Vorlane-7?"
+    prompt: Annotated[str, Field(min_length=1)] = "What was measured, and what was found?"
     max_tokens: Annotated[int, Field(ge=1)] = 64  # of the answer to `prompt`
     timeout_seconds: Annotated[float, Field(gt=0)] = 180.0  # from the start to the answer
 

@@ -2,8 +2,8 @@
 
 Three kinds of user turn: a question about the quantity ("What is the density of Vorlane-7?"), made where the sentence
 reads "The ... is <quantity>" or "... has a ... of <quantity>"; the blanked sentence, to be completed; and "What is <title> about?". The assistant's
-turn is always the document's own words, so nothing is said that no document says. A rejected answer is the same
-statement with a wrong number.
+turn is always the document's own words, so nothing is said that no document says. A rejected answer is a sentence of
+another document.
 """
 
 import re
@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from schemas.evaluation import BLANK
 from schemas.tokens import Split
 from schemas.training import Conversation, Message, Preference
-from stages.synthesize.cloze import Pool, blanked, other_followings, row_id, with_title
+from stages.synthesize.answers import Answers
+from stages.synthesize.cloze import blanked, other_followings, row_id, with_title
 from stages.synthesize.statements import Continuation, Reading, Source, Statement
 
 IS = re.compile(
@@ -42,14 +43,14 @@ def conversations(reading: Reading, split: Split) -> Iterator[Conversation]:
         yield _conversation(source, split, next_prompt(c), c.following)
 
 
-def preferences(reading: Reading, split: Split, pool: Pool, others: Sequence[Continuation]) -> Iterator[Preference]:
-    """Right and wrong answers to the questions about one document."""
+def preferences(
+    reading: Reading, split: Split, answers: Answers, others: Sequence[Continuation]
+) -> Iterator[Preference]:
+    """Right and wrong answers to the questions about one document; `answers` are those of its own split."""
     for s in reading.statements:
-        wrong = s.quantity.with_number(pool.wrong(s, 1)[0])
-        rejected = f"{s.sentence[: s.quantity.start]}{wrong}{s.sentence[s.quantity.end :]}"
-        yield _preference(s.source, split, question_about(s) or blanked(s), (s.sentence, rejected))
+        yield _preference(s.source, split, question_about(s) or blanked(s), (s.sentence, answers.rejected(s)))
     for c in reading.continuations:
-        if wrong_ones := other_followings(c, others, 1, pool.seed):
+        if wrong_ones := other_followings(c, others, 1, answers.seed):
             yield _preference(c.source, split, next_prompt(c), (c.following, wrong_ones[0]))
 
 

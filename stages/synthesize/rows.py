@@ -7,7 +7,7 @@ quantity says on which side it is, in whatever words and documents it stands. Me
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from schemas.evaluation import Question
 from schemas.table import ContractError
@@ -15,6 +15,7 @@ from schemas.tokens import Split
 from schemas.training import Conversation
 from stages.base import SettingsError
 from stages.synthesize import Synthesize
+from stages.synthesize.answers import Answers
 from stages.synthesize.cloze import Pool, ask, ask_next
 from stages.synthesize.dialogues import conversations, preferences, question_about
 from stages.synthesize.quantities import digest, is_stated, value
@@ -37,7 +38,8 @@ def synthesize(stage: Synthesize, documents: Reader, tokenized: Reader, outputs:
     asked, told = apart(readings)
     seen: set[str] = set()
     talk = (_once_each(conversations(r, splits[r.source.doc_id]), seen) for r in told)
-    pairs = (preferences(r, splits[r.source.doc_id], pool, following) for r in told)
+    answers = {split: _answers(told, splits, split, pool) for split in get_args(Split)}
+    pairs = (preferences(r, split := splits[r.source.doc_id], answers[split], following) for r in told)
     rows: dict[str, list[Any]] = {
         "conversations": spread(talk, stage.max_conversations),
         "preferences": spread(pairs, stage.max_preferences),
@@ -140,6 +142,12 @@ def _questions(reading: Reading, pool: Pool, following: Sequence[Continuation]) 
     for continuation in reading.continuations:
         if question := ask_next(continuation, following, pool.seed):
             yield question
+
+
+def _answers(readings: Sequence[Reading], splits: dict[str, Split], split: Split, pool: Pool) -> Answers:
+    """What the documents of one split state, so that no held-out answer is seen in training as a rejected one."""
+    mine = (s for r in readings if splits[r.source.doc_id] == split for s in r.statements)
+    return Answers(mine, question_about, pool)
 
 
 def _require(rows: dict[str, list[Any]], num_documents: int) -> None:

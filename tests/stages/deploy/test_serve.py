@@ -105,7 +105,7 @@ def test_endpoint_row(served: Served) -> None:
     assert alive(row)
     assert servers(served.out) == [row.pid]
     assert (row.host, row.model) == (socket.gethostname(), "tiny-chat")
-    assert row.prompt == "What is the density of Vorlane-7?"
+    assert row.prompt == "What was measured, and what was found?"
     assert row.answer.strip()
     assert served.seconds < PATIENCE_SECONDS
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from stages.synthesize.answers import Answers
 from stages.synthesize.cloze import Pool
 from stages.synthesize.dialogues import conversations, preferences, question_about
-from stages.synthesize.quantities import find_quantities, value
 from stages.synthesize.statements import Reading, Source, read
 from tests.stages.synthesize.conftest import article, doc_id, prose
 
@@ -68,21 +68,39 @@ def test_row_ids_name_the_content() -> None:
     assert rows == [row for i in range(20) for row in conversations(reading(i), "train")]
 
 
-def test_the_rejected_answer_differs_in_the_number_alone() -> None:
-    """Chosen and rejected are one sentence with two values of one unit, the rejected one from another document."""
+def test_the_rejected_answer_is_true_of_something_else() -> None:
+    """Chosen is the document's own sentence; rejected is another document's, on the same property where one is stated."""
     readings = [reading(i) for i in range(20)]
-    pool = Pool((s for r in readings for s in r.statements), seed=0)
-    numbers = {(s.source.doc_id, s.quantity.text) for r in readings for s in r.statements}
-    rows = list(preferences(readings[3], "validation", pool, []))
+    statements = [s for r in readings for s in r.statements]
+    owners = {s.sentence: s for s in statements}
+    answers = Answers(statements, question_about, Pool(statements, seed=0))
+    rows = list(preferences(readings[3], "validation", answers, []))
     assert len(rows) == len(readings[3].statements)
     for row, statement in zip(rows, readings[3].statements, strict=True):
-        chosen, rejected = row.chosen[0].content, row.rejected[0].content
-        assert chosen == statement.sentence
-        (wrong,) = [q for q in find_quantities(rejected) if q.start == statement.quantity.start]
-        assert value(wrong.number) != value(statement.quantity.number)
-        assert rejected.replace(wrong.text, statement.quantity.text) == chosen
-        assert any(text == wrong.text and doc != doc_id(3) for doc, text in numbers)
+        assert row.chosen[0].content == statement.sentence
+        other = owners[row.rejected[0].content]
+        assert other.source.doc_id != doc_id(3)
+        assert other.quantity.kind[0] == statement.quantity.kind[0]
         assert statement.quantity.number not in row.prompt[0].content
+
+
+def test_answers_prefer_the_property_then_the_unit() -> None:
+    """Of two sentences with the same unit, the one on the asked property is taken; without it, the unit decides."""
+    texts = {
+        "a": "The melting point of Vorlane is 900 K.",
+        "b": "The boiling point of Quiblen is 1200 K.",
+        "c": "The melting point of Osterin is 700 K.",
+        "d": "The density of Merrow is 3.1 g/cm3.",
+    }
+    found = {n: read(Source(n, None, None), t).statements[0] for n, t in texts.items()}
+    answers = Answers(found.values(), question_about, Pool([], seed=0))
+    assert answers.elsewhere(found["a"]) == texts["c"]
+    assert answers.elsewhere(found["b"]) in (texts["a"], texts["c"])
+    assert answers.elsewhere(found["d"]) in (texts["a"], texts["b"], texts["c"])
+    alone = Answers([found["a"]], question_about, Pool([], seed=0))
+    assert alone.elsewhere(found["a"]) is None
+    assert alone.rejected(found["a"]).startswith("The melting point of Vorlane is ")
+    assert alone.rejected(found["a"]) != texts["a"]
 
 
 def test_prose_gives_passages_to_go_on_from() -> None:
@@ -90,7 +108,7 @@ def test_prose_gives_passages_to_go_on_from() -> None:
     readings = [read(Source(doc_id(i), None, None), prose(i)) for i in range(4)]
     following = [c for r in readings for c in r.continuations]
     pairs = {c.sentence: c.following for c in readings[0].continuations}
-    rows = list(preferences(readings[0], "train", Pool([], seed=0), following))
+    rows = list(preferences(readings[0], "train", Answers([], question_about, Pool([], seed=0)), following))
     assert len(rows) == len(pairs)
     for row in rows:
         sentence = row.prompt[0].content.removeprefix("The history of Vorlane\n\n").removesuffix(" ____")
