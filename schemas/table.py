@@ -268,7 +268,8 @@ def _sample_value(kind: Any, name: str, i: int) -> Any:
 def _inside(value: Any, limit: Any) -> Any:
     """The nearest value that keeps a limit."""
     step = 1 if isinstance(value, int) else 0.5
-    kind, bound = type(limit), getattr(limit, LIMITS[type(limit)].attribute) if type(limit) in LIMITS else None
+    kind = type(limit)
+    bound: Any = getattr(limit, LIMITS[kind].attribute) if kind in LIMITS else None
     if kind in (at.Ge, at.Gt):
         value = max(value, bound + step * (kind is at.Gt))
     elif kind in (at.Le, at.Lt):
