@@ -27,7 +27,7 @@ NEIGHBOURS = 8  # lines before and after, which tell a column's right edge
 SAME_MARGIN = 3.0  # points
 MIN_MARGIN_LINES = 3
 JUSTIFIED_SHARE = 0.4  # of a page's lines
-SPREAD = 0.66  # of a font's size a character; justified text takes 0.45 to 0.6
+SPREAD = 0.62  # of a font's size a character; justified text takes 0.4 to 0.55
 SHORT, SLIGHTLY_SHORT = 0.2, 0.05  # of a column's width
 DIGITS = re.compile(r"\d+")
 PAGE_NUMBER = re.compile(r"(page|seite|p) #( (of|von) #| #)?|# (of|von) #")
@@ -69,7 +69,15 @@ class Joined:
             if text:
                 self._separate(text, line, gap, new_page=self._starts[-1] is None)
                 self._append(text)
-                self._last = line, right_edge(body, i), is_row(line, margins)
+                row = is_row(line, margins) or self._goes_on_a_table(line)
+                self._last = line, right_edge(body, i), row
+
+    def _goes_on_a_table(self, line: Line) -> bool:
+        """Whether the line above was a row, and this one begins and ends where that did and is rather spread out."""
+        if self._last is None or not self._last[2] or spread(line) < 0.85 * SPREAD:
+            return False
+        above = self._last[0]
+        return abs(above.left - line.left) < SAME_MARGIN and abs(above.right - line.right) < SAME_MARGIN
 
     def starts(self) -> list[int]:
         """Where every page begins; an empty page where the next one does."""
@@ -208,10 +216,15 @@ def right_margins(body: Sequence[Line]) -> list[float]:
 
 def is_row(line: Line, margins: Sequence[float]) -> bool:
     """Whether a line ends by itself: spread out as cells are, or over long before its column is (items, formulas)."""
-    if LINE_HYPHEN not in line.text and line.right - line.left > SPREAD * line.size * len(line.text):
+    if spread(line) > SPREAD:
         return True
     edge = next((m for m in margins if m >= line.right - SAME_MARGIN), None)
     return edge is not None and edge - line.right > 1.5 * line.size
+
+
+def spread(line: Line) -> float:
+    """A line's width a character, in font sizes; 0 for one that goes on over more rows than one."""
+    return 0.0 if LINE_HYPHEN in line.text else (line.right - line.left) / (len(line.text) * max(line.size, 1e-6))
 
 
 def right_edge(body: Sequence[Line], i: int) -> float:

@@ -1,11 +1,12 @@
 """Text of a PDF's pages by PDFium (BSD), a line at a time, with boxes; repair by qpdf where PDFium gives up.
 
 Lines come in the order of the content stream, which is the reading order of nearly all articles, two-column ones
-included; a page turned by its `/Rotate` entry is read unturned if that is how its text runs. Boxes cost three calls a
+included; a page turned by its `/Rotate` entry is read unturned if that is how its text runs. Boxes cost nine calls a
 line: 8 ms a page in all. What is given up: text on a curve, and sidebars that were drawn in the middle of a column.
 """
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -141,18 +142,25 @@ def _lines(text_page: Any, turn: Turn) -> Iterator[Line]:
         start = at + len(part) - len(part.lstrip())
         end = at + len(part.rstrip())
         if start < end:
-            boxes = [turn.box(text_page, i) for i in (start, (start + end - 1) // 2, end - 1)]
-            yield _line(text[start:end], boxes)
+            sample = (start, (start + end - 1) // 2, end - 1)
+            size = sorted(_font_size(text_page, i) for i in sample)[1]  # a superscript among them does not count
+            yield _line(text[start:end], [turn.box(text_page, i) for i in sample], size)
         at += len(part) + 1
 
 
-def _line(text: str, boxes: Sequence[tuple[float, float, float, float]]) -> Line:
-    """A line from the boxes of its first, middle and last character; a superscript among them does not count."""
-    (left, low, _, high), middle, (_, end_low, right, end_high) = boxes
-    size = sorted((high - low, middle[3] - middle[1], end_high - end_low))[1]
+def _line(text: str, boxes: Sequence[tuple[float, float, float, float]], size: float) -> Line:
+    """A line from the boxes of its first, middle and last character."""
+    (left, low, _, high), middle, (_, end_low, right, _) = boxes
     if LINE_HYPHEN in text:  # two rows or more: from the top of the first to the bottom of the last
         return Line(text, left, end_low, right, high, size)
     return Line(text, left, min(low, middle[1]), right, max(high, middle[3]), size)
+
+
+def _font_size(text_page: Any, index: int) -> float:
+    """The height of a character's em on the page: its font's size, scaled as its text is."""
+    matrix = raw.FS_MATRIX()
+    raw.FPDFText_GetMatrix(text_page, index, matrix)
+    return float(raw.FPDFText_GetFontSize(text_page, index)) * math.hypot(matrix.c, matrix.d)
 
 
 def _text(text_page: Any) -> str:

@@ -2,8 +2,8 @@
 
 A worker takes one task at a time and says on its pipe which page it is at, so that whoever lost it knows where. The pool
 kills a worker (with whatever it started) at the time limit of a page or of a document, sets a limit of address space,
-and starts a new one for each that is gone. A worker that was killed from outside gets a second try, because that says
-nothing of its task. Workers end with the process that made them, however it ends.
+and starts a new one for each that is gone. A task whose worker dies is tried again, twice, because a kill from outside says
+nothing of the task. Workers end with the process that made them, however it ends.
 """
 
 import contextlib
@@ -20,7 +20,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Self
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-MAX_TRIES = 2
+MAX_TRIES = 3
+START_SECONDS = 120.0  # for a new process, before any limit of a task counts
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Lost(NamedTuple):
     page: int = 0
 
 
+HELLO = None  # a worker's first word
 Work = Callable[[Any], Iterator[Any]]  # yields `At` any number of times, then an answer
 
 
@@ -55,6 +57,7 @@ class Worker:
 
     process: Any
     connection: Connection
+    ready: bool = False
     task: Any = None
     tries: int = 0
     page: int = 0
@@ -128,6 +131,9 @@ class Pool:
         except (EOFError, OSError):
             return self._died(worker)
         worker.heard = time.monotonic()
+        if said is HELLO:
+            worker.ready, worker.started = True, worker.heard
+            return None
         if isinstance(said, At):
             worker.page = said.page
             return None
@@ -147,6 +153,8 @@ class Pool:
         return Lost("crashed", f"the worker ended {MAX_TRIES} times, by {_cause(worker.process.exitcode)}", worker.page)
 
     def _deadline(self, worker: Worker) -> float:
+        if not worker.ready:
+            return worker.heard + START_SECONDS
         return min(worker.heard + self._limits.page_seconds, worker.started + self._limits.document_seconds)
 
     def _overdue(self, worker: Worker) -> Lost | None:
@@ -155,6 +163,8 @@ class Pool:
             return None
         self._busy.remove(worker)
         _end(worker)
+        if not worker.ready:
+            return Lost("crashed", f"no worker started in {START_SECONDS:g} seconds")
         page_is_late = now >= worker.heard + self._limits.page_seconds
         limit = self._limits.page_seconds if page_is_late else self._limits.document_seconds
         return Lost("time limit", f"more than {limit:g} seconds", worker.page if page_is_late else 0)
@@ -183,6 +193,7 @@ def _serve(connection: Connection, work: Work, max_memory_bytes: int, parent: in
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    connection.send(HELLO)
     while True:
         try:
             task = connection.recv()
