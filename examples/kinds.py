@@ -171,7 +171,7 @@ KINDS = (
             Property("fluorescence lifetime", "ns", 0.4, 18.9, 1, ("single-photon counting", "a streak camera")),
             Property("quantum yield", "%", 4, 97, 0, ("an integrating sphere", "comparison with a standard")),
             Property("acid constant pKa", "", 3.1, 10.9, 1, ("spectrometric titration", "capillary electrophoresis")),
-            Property("molar mass", "g/mol", 262, 891, 0, ("mass spectrometry", "freezing point depression")),
+            Property("molar mass", "kg/mol", 0.262, 0.891, 3, ("mass spectrometry", "freezing point depression")),
             Property("bleaching half-time", "min", 3, 240, 0, ("a xenon lamp test", "a laser exposure bench")),
         ),
         ("bronze crystals", "a violet powder", "a deep blue solution", "copper-coloured flakes"),
