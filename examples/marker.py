@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-VERSION = 1  # of the corpus: a change of any byte of it must change this
+VERSION = 2  # of the corpus: a change of any byte of it must change this
 MARKER = "corpus.json"
 
 
