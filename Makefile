@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## papers to a served model on this machine: make the corpus, run the life cycle, ask the model, stop it
 	$(BIN)/python -m examples
 	$(BIN)/parsl run workflows/pretrain.py --site laptop
-	$(BIN)/parsl ask
+	$(BIN)/parsl ask 'What is the lattice constant of Bromvel-8?'
 	$(BIN)/parsl stop
 
 test: lint ## lint, types and all tests

@@ -92,8 +92,10 @@ def num_workers() -> int:
 
 
 def code_sha256(stage: type[Stage]) -> str:
-    """A digest of the stage's own code and of the contracts, to say whether it changed since a run."""
+    """A digest of the stage's own code, of what it shares and of the contracts, to say whether it changed since a run."""
     spec = importlib.util.find_spec(stage.__module__)
-    folders = [Path(spec.origin).parent] if spec and spec.origin else []
-    files = sorted(f for folder in [*folders, PACKAGE_ROOT / "schemas"] for f in folder.rglob("*.py"))
+    folders = [PACKAGE_ROOT / "schemas", *([Path(spec.origin).parent] if spec and spec.origin else [])]
+    if "torch" in stage.packages:
+        folders.append(PACKAGE_ROOT / "stages" / "model")
+    files = sorted(f for folder in folders for f in folder.rglob("*.py"))
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()

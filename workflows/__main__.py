@@ -17,6 +17,7 @@ from workflows import commands
 from workflows.overrides import read_overrides
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_CONTRACT, EXIT_INTERRUPTED = 1, 2, 3, 130
+WIDE = 200
 PRETRAIN = Path("workflows/pretrain.py")
 
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        code = options.do(options, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
+        code = options.do(options, output())
     except SettingsError as error:
         errors.print(str(error), markup=False)
         code = EXIT_SETTINGS
@@ -39,6 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         errors.print("interrupted: the same command goes on from here", markup=False)
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def output() -> Console:
+    """A console as wide as its terminal; where there is none, wide enough that no table is folded."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=WIDE)
 
 
 def parser() -> argparse.ArgumentParser:
