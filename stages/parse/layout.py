@@ -90,7 +90,9 @@ class Joined:
     def _separate(self, text: str, line: Line, gap: float, *, new_page: bool) -> None:
         if self._last is not None:
             above, edge, short = self._last
-            if breaks(above, line, gap, edge, new_page=new_page):
+            if in_table(above, line):
+                self._append("\n")
+            elif breaks(above, line, gap, edge, new_page=new_page):
                 self._append("\n\n")
             elif short:
                 self._append("\n")
@@ -225,6 +227,12 @@ def is_row(line: Line, margins: Sequence[float]) -> bool:
 def spread(line: Line) -> float:
     """A line's width a character, in font sizes; 0 for one that goes on over more rows than one."""
     return 0.0 if LINE_HYPHEN in line.text else (line.right - line.left) / (len(line.text) * max(line.size, 1e-6))
+
+
+def in_table(above: Line, line: Line) -> bool:
+    """Whether two lines are rows of one table: both spread out, of one size, the second right below the first."""
+    near = -0.5 * line.size < above.bottom - line.top < 1.5 * line.size
+    return near and min(spread(above), spread(line)) > SPREAD and abs(above.size - line.size) < 0.1 * line.size
 
 
 def right_edge(body: Sequence[Line], i: int) -> float:

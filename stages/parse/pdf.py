@@ -57,7 +57,7 @@ def _repaired(path: str, first_error: str) -> Any:
     except pikepdf.PasswordError as error:
         raise PdfError("encrypted", "opens only with a password") from error
     except (pikepdf.PdfError, pdfium.PdfiumError, ValueError, RuntimeError) as error:
-        raise PdfError("damaged PDF", f"{first_error}; repair: {error}") from error
+        raise PdfError("damaged PDF", f"{first_error} Repair: {str(error).removeprefix(path + ': ')}") from error
 
 
 def read_page(document: Any, index: int) -> Page:

@@ -75,7 +75,7 @@ class Schedule:
             while written in self._entries and (result := self._entries[written].result) is not None:
                 _write(self._entries.pop(written).row, result, outputs)
                 written += 1
-                outputs.progress.advance(1, ocr_pages=self.num_ocr_pages)
+            outputs.progress.reach(written, ocr_pages=self.num_ocr_pages)
 
     def _begin(self, index: int, row: SourceFile) -> None:
         entry = self._entries[index] = Entry(row)

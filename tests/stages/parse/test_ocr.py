@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stages.parse import pdf
 from stages.parse.lines import Line
-from stages.parse.ocr import DPI, engine, even, find_gutter, in_reading_order
+from stages.parse.ocr import DPI, Tesseract, _tesseract_lines, engine, even, find_gutter, in_reading_order
 from tests.stages.parse.conftest import WORDS, scan, typeset
 
 Name = Literal["rapidocr", "tesseract"]
@@ -99,3 +99,39 @@ def test_a_huge_page_is_rendered_small(tmp_path: Path) -> None:
     pixels, scale, size = pdf.render(pdf.open_pdf(str(path)), 0, 200)
     assert pixels.size <= 1.01 * pdf.MAX_PIXELS
     assert scale == pytest.approx(pixels.shape[0] / size[1], rel=1e-3)
+
+
+RECORDED = """\
+level\tpage_num\tblock_num\tpar_num\tline_num\tword_num\tleft\ttop\twidth\theight\tconf\ttext
+1\t1\t0\t0\t0\t0\t0\t0\t1165\t1653\t-1\t
+2\t1\t1\t0\t0\t0\t118\t118\t927\t82\t-1\t
+4\t1\t1\t1\t1\t0\t118\t118\t927\t26\t-1\t
+5\t1\t1\t1\t1\t1\t118\t119\t46\t20\t96.5\tThe
+5\t1\t1\t1\t1\t2\t176\t118\t93\t21\t96.4\t"heat"
+4\t1\t1\t1\t2\t0\t118\t156\t200\t20\t-1\t
+5\t1\t1\t1\t2\t1\t118\t156\t80\t20\t95.0\tof
+5\t1\t1\t1\t2\t2\t210\t158\t100\t22\t95.0\tmetals.
+5\t1\t2\t1\t1\t1\t118\t300\t80\t20\t95.0\t
+"""
+
+
+def test_tesseracts_table_is_read() -> None:
+    """Words of Tesseract's table are put together to lines, with their boxes in points from the lower left corner."""
+    lines = _tesseract_lines(RECORDED, 2.0, 800.0)
+    assert [line.text for line in lines] == ['The "heat"', "of metals."]
+    assert lines[0][1:] == (59.0, 800 - 139 / 2, 269 / 2, 800 - 59.0, 21 / 2)
+    assert lines[1].right == (210 + 100) / 2
+    assert lines[1].bottom == 800 - 180 / 2
+
+
+def test_a_failing_tesseract_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Tesseract that fails is an error with its own words, not an empty page."""
+    program = tmp_path / "tesseract"
+    program.write_text("#!/bin/sh\ncat > /dev/null\necho no such language >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    path = tmp_path / "a.pdf"
+    path.write_bytes(typeset("Words."))
+    pixels, scale, (_, height) = pdf.render(pdf.open_pdf(str(path)), 0, 72)
+    with pytest.raises(RuntimeError, match="no such language"):
+        Tesseract("xyz").read(pixels, scale, height)

@@ -119,10 +119,33 @@ def test_encrypted_files(tmp_path: Path, two_columns: bytes) -> None:
         assert result == expected if expected else isinstance(result, Text)
 
 
-def test_no_pages(tmp_path: Path) -> None:
-    """A PDF without pages is refused as such."""
-    pikepdf.new().save(tmp_path / "a.pdf")
-    assert answer(task(tmp_path / "a.pdf")) == Refused("no pages", "")
+def test_no_pages(tmp_path: Path, two_columns: bytes) -> None:
+    """A PDF without pages is refused as such, whatever was wrong with the document before it."""
+    pikepdf.new().save(tmp_path / "empty.pdf")
+    locked = rewritten(two_columns, lambda _: None, encryption=pikepdf.Encryption(owner="owner", user="secret"))
+    for before in (two_columns, locked, two_columns[:3000]):
+        answer(task(written(tmp_path, before)))
+        assert answer(task(tmp_path / "empty.pdf")) == Refused("no pages", "")
+
+
+def test_heads_feet_and_tables_as_typeset(tmp_path: Path) -> None:
+    """Heads with page numbers and feet go, a table keeps its rows, and the text around it stays in paragraphs."""
+    markup = (
+        "#set page(header: context [Journal of Heat 12 #h(1fr) #counter(page).display()], footer: [Demonstration])\n"
+        "= On the heat of metals\n\n" + WORDS * 3 + "\n\n"
+        "#table(columns: (1fr, 1fr, 1fr), stroke: none, [Metal], [k], [Unit], [Cu], [401], [W/(m K)], [Ag], [429], [W/(m K)])\n\n"
+        + "\n\n".join(f"Paragraph {n}. " + WORDS for n in range(12))
+    )
+    result = answer(task(written(tmp_path, typeset(markup))))
+    assert isinstance(result, Text)
+    assert len(result.pages) >= 3
+    assert "Journal of Heat" not in result.text
+    assert "Demonstration" not in result.text
+    parts = result.text.split("\n\n")
+    assert parts[0] == "On the heat of metals"
+    assert parts[1] == (WORDS * 3).strip()
+    assert parts[2].split("\n") == ["Metal k Unit", "Cu 401 W/(m K)", "Ag 429 W/(m K)"]
+    assert parts[3:] == [f"Paragraph {n}. {WORDS}".strip() for n in range(12)]
 
 
 def test_random_bytes_never_crash(tmp_path: Path, two_columns: bytes) -> None:
