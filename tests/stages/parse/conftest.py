@@ -1,5 +1,6 @@
 """Typeset small PDFs, damage them, and run the parse stage on them."""
 
+import functools
 import hashlib
 import io
 import json
@@ -113,19 +114,20 @@ def record(text: str) -> SourceFile:
     )  # fmt: skip
 
 
+def run_parse(base: Path, sources: Sequence[SourceFile], out: str = "out", **settings: object) -> Parsed:
+    """Run the stage by its command line on some sources, everything in folders below `base`."""
+    table = write_table(base / f"in-{out}", SourceFile, sources, name="sources")
+    config = base / f"{out}.json"
+    config.write_text(json.dumps(settings))
+    folder = base / out
+    with pytest.raises(SystemExit) as stopped:
+        main(Parse, ["--config", str(config), "--out", str(folder), "--sources", str(table)])
+    assert stopped.value.code == 0
+    tables = (pq.read_table(folder / t).to_pylist() for t in ("documents", "dropped"))
+    return Parsed(folder, *tables)
+
+
 @pytest.fixture
 def parse(tmp_path: Path) -> Callable[..., Parsed]:
-    """Run the stage by its command line on some sources."""
-
-    def run(sources: Sequence[SourceFile], out: str = "out", **settings: object) -> Parsed:
-        table = write_table(tmp_path / f"in-{out}", SourceFile, sources, name="sources")
-        config = tmp_path / f"{out}.json"
-        config.write_text(json.dumps(settings))
-        folder = tmp_path / out
-        with pytest.raises(SystemExit) as stopped:
-            main(Parse, ["--config", str(config), "--out", str(folder), "--sources", str(table)])
-        assert stopped.value.code == 0
-        tables = (pq.read_table(folder / t).to_pylist() for t in ("documents", "dropped"))
-        return Parsed(folder, *tables)
-
-    return run
+    """`run_parse` in the test's own folder."""
+    return functools.partial(run_parse, tmp_path)

@@ -23,7 +23,7 @@ from stages.base import PACKAGE_ROOT, SettingsError
 from stages.parse import Parse
 from stages.parse.lines import Line, Page
 from stages.parse.store import Store
-from tests.stages.parse.conftest import WORDS, Parsed, record, scan, shifted, source, typeset
+from tests.stages.parse.conftest import WORDS, Parsed, record, run_parse, scan, shifted, source, typeset
 from tests.tables import write_table
 
 Run = Callable[..., Parsed]
@@ -61,10 +61,19 @@ def corpus(folder: Path, short_page: bytes) -> list[SourceFile]:
     return [*rows, record(json.dumps({"text": WORDS})), record('{"smiles": "CCO"}')]
 
 
-def test_every_source_is_a_document_or_a_reason(tmp_path: Path, parse: Run, short_page: bytes) -> None:
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory, short_page: bytes) -> tuple[list[SourceFile], Parsed]:
+    """The corpus, and what two workers made of it."""
+    base = tmp_path_factory.mktemp("everything")
+    rows = corpus(base, short_page)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BOREALIS_WORKERS", "2")
+        return rows, run_parse(base, rows)
+
+
+def test_every_source_is_a_document_or_a_reason(everything: tuple[list[SourceFile], Parsed]) -> None:
     """Sources in are documents out plus dropped rows, in order, each of the bad ones with its reason."""
-    rows = corpus(tmp_path, short_page)
-    found = parse(rows)
+    rows, found = everything
     assert [Path(d["path"]).name.split(":")[0] for d in found.documents] == [
         "good.pdf",
         "scan.pdf",
@@ -86,9 +95,9 @@ def test_every_source_is_a_document_or_a_reason(tmp_path: Path, parse: Run, shor
     assert {d["doc_id"] for d in found.documents} | {r["row_id"] for r in found.dropped} == {r.source_id for r in rows}
 
 
-def test_a_document_says_where_its_text_is_from(tmp_path: Path, parse: Run, short_page: bytes) -> None:
+def test_a_document_says_where_its_text_is_from(everything: tuple[list[SourceFile], Parsed]) -> None:
     """Spans name the parser of each page, texts are those that were typeset, and provenance goes along."""
-    found = parse(corpus(tmp_path, short_page)).by_name
+    found = everything[1].by_name
     parsers = {n: [(s["parser"], s["origin"]) for s in d["pages"]] for n, d in found.items() if ":" not in n}
     engine = Parse().engine()
     assert parsers == {
@@ -112,22 +121,24 @@ def test_a_document_says_where_its_text_is_from(tmp_path: Path, parse: Run, shor
 
 
 def test_the_number_of_workers_does_not_show(
-    tmp_path: Path, parse: Run, short_page: bytes, monkeypatch: pytest.MonkeyPatch
+    everything: tuple[list[SourceFile], Parsed], parse: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One worker and two write the same tables byte for byte."""
-    rows = corpus(tmp_path, short_page)
-    digests = []
-    for workers in ("1", "2"):
-        monkeypatch.setenv("BOREALIS_WORKERS", workers)
-        folder = parse(rows, f"out{workers}").folder
-        digests.append([hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.glob("*/*.parquet"))])
+    rows, two = everything
+    monkeypatch.setenv("BOREALIS_WORKERS", "1")
+    one = parse(rows)
+    digests = [
+        [hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.glob("*/*.parquet"))]
+        for folder in (one.folder, two.folder)
+    ]
+    assert len(digests[0]) == 2
     assert digests[0] == digests[1]
 
 
 def test_workers_killed_in_the_middle(tmp_path: Path, parse: Run) -> None:
     """Two workers killed while they work cost nothing: the same documents as without."""
     rows = []
-    for number in range(12):
+    for number in range(8):
         (tmp_path / f"{number}.pdf").write_bytes(typeset(f"Number {number}. " + WORDS * 60))
         rows.append(source(tmp_path / f"{number}.pdf"))
     calm = parse(rows, "calm")
@@ -140,7 +151,7 @@ def test_workers_killed_in_the_middle(tmp_path: Path, parse: Run) -> None:
     killer.join()
     assert len(killed) == 2
     assert stormy.documents == calm.documents
-    assert len(calm.documents) == 12
+    assert len(calm.documents) == 8
 
 
 def _kill_workers(stop: threading.Event, killed: list[int], count: int) -> None:
