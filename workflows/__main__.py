@@ -12,13 +12,13 @@ from typing import Any
 from rich.console import Console
 
 from schemas.table import ContractError
-from stages.base import SettingsError
+from stages.base import PACKAGE_ROOT, SettingsError
 from workflows import commands
 from workflows.overrides import read_overrides
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_CONTRACT, EXIT_INTERRUPTED = 1, 2, 3, 130
 WIDE = 200
-PRETRAIN = Path("workflows/pretrain.py")
+PRETRAIN = PACKAGE_ROOT / "workflows" / "pretrain.py"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
-    verb.add_argument("recipe", type=Path, nargs="?", default=PRETRAIN, help=f"recipe file (default: {PRETRAIN})")
+    verb.add_argument("recipe", type=Path, nargs="?", default=PRETRAIN, help="recipe file (default: workflows/pretrain.py)")
     verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
     verb.add_argument("--only", metavar="STAGE", help="this stage alone")
     verb.add_argument("--from", dest="start", metavar="STAGE", help="this stage and what follows from it")

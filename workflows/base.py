@@ -140,7 +140,8 @@ def load_recipe(file: Path, root: Path, overrides: Mapping[str, Mapping[str, Any
     """The checked graph of a recipe file: a Python file with a function `workflow(run)`."""
     if not file.is_file():
         known = [str(f) for f in sorted(file.parent.glob("*.py"))] if file.parent.is_dir() else []
-        raise SettingsError(f"{file}: no such recipe; {nearest(str(file), known, 'files here')}")
+        hint = nearest(str(file), known, "files here") if known else "recipes lie in workflows/"
+        raise SettingsError(f"{file}: no such recipe; {hint}")
     workflow = getattr(load_module(file, f"recipe_{file.stem}"), "workflow", None)
     if workflow is None:
         raise SettingsError(f"{file}: a recipe has a function `workflow(run)`")

@@ -103,7 +103,7 @@ def stages(_options: argparse.Namespace, console: Console) -> int:
     for stage in all_stages():
         reads = ", ".join(f"{k}: {r.contract()}" for k, r in stage.inputs.items()) or "files"
         writes = ", ".join(f"{k}: {r.contract()}" for k, r in stage.outputs.items())
-        summary = (stage.__doc__ or "").strip()
+        summary = (stage.__doc__ or "").strip().split("\n")[0]
         console.print(f"[bold]{stage.name}[/] ({stage.resources}, version {stage.version})  {summary}")
         console.print(f"  reads   {reads}\n  writes  {writes}", markup=False)
         for name, info in stage.model_fields.items():
