@@ -72,7 +72,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
-    verb.add_argument("recipe", type=Path, nargs="?", default=PRETRAIN, help="recipe file (default: workflows/pretrain.py)")
+    verb.add_argument(
+        "recipe", type=Path, nargs="?", default=PRETRAIN, help="recipe file (default: workflows/pretrain.py)"
+    )
     verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
     verb.add_argument("--only", metavar="STAGE", help="this stage alone")
     verb.add_argument("--from", dest="start", metavar="STAGE", help="this stage and what follows from it")

@@ -54,8 +54,16 @@ class Node:
 
     @property
     def done(self) -> bool:
-        """Whether the output is there."""
-        return exists(self.path)
+        """Whether the output is there, and the files that its rows point at are still where they were."""
+        return exists(self.path) and not self.moved
+
+    @property
+    def moved(self) -> bool:
+        """Whether a setting that says where has changed: the address is the same, the paths in the rows are not."""
+        if not self.stage.located or not exists(self.path):
+            return False
+        before, now = self.manifest().settings, self.stage.model_dump(mode="json")
+        return any(before.get(name) != now[name] for name in self.stage.located)
 
     def manifest(self) -> Manifest:
         """The record of the finished output."""

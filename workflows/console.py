@@ -31,7 +31,7 @@ class Watcher:
         self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
         self._began = time.time() - 1.0  # file times are coarser than the clock
         self._seen: dict[str, str] = {}
-        self._started: dict[str, float] = {}
+        self._times: dict[str, tuple[float, float]] = {}
         self._line_at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -50,10 +50,13 @@ class Watcher:
         states = {task: task_state(task, future, self._began) for task, future in futures.items()}
         now = time.monotonic()
         for task, state in states.items():
-            if state == "running":
-                self._started.setdefault(task.name, now)
+            if state != "waiting":
+                started, _ = self._times.setdefault(task.name, (now, now))
+                if self._seen.get(task.name) not in ("done", "failed"):
+                    self._times[task.name] = (started, now)
         if self._live:
             self._live.update(self._table(states))
+            self._seen = {task.name: state for task, state in states.items()}
         else:
             self._lines(states, now)
 
@@ -64,7 +67,8 @@ class Watcher:
         return Group(table)
 
     def _clock(self, task: Task) -> str:
-        return f"{time.monotonic() - self._started[task.name]:.0f} s" if task.name in self._started else ""
+        started, last = self._times.get(task.name, (0.0, 0.0))
+        return f"{last - started:.0f} s" if started else ""
 
     def _lines(self, states: Mapping[Task, str], now: float) -> None:
         tick = now - self._line_at >= LINE_SECONDS

@@ -25,6 +25,8 @@ def explain(node: Node) -> State:
         return _done(node)
     before = _latest(node.path.parent, node.path)
     seconds = before.seconds if before else None
+    if node.moved:
+        return State("run", "the files it reads lie elsewhere now; what follows stays done", node.manifest().seconds)
     if node.path.is_dir():
         return State("run", _interrupted(node), seconds)
     if before is None:

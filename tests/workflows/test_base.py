@@ -92,12 +92,14 @@ def test_a_setting_moves_what_follows(run) -> None:
 
 
 def test_where_does_not_change_what(run, tmp_path) -> None:
-    """The same files under another path have the same address; a new file has another."""
+    """The same folder under another path has the same address; a new file in it has another."""
+    (tmp_path / "papers" / "old.txt").write_text("text")
     before = prints(chain(run))
-    (tmp_path / "papers").rename(tmp_path / "moved")
-    moved = {"ingest": {"paths": str(tmp_path / "moved")}}
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "papers").rename(tmp_path / "moved" / "papers")
+    moved = {"ingest": {"paths": str(tmp_path / "moved" / "papers")}}
     assert prints(chain(Run(run.root, moved))) == before
-    (tmp_path / "moved" / "new.txt").write_text("text")
+    (tmp_path / "moved" / "papers" / "new.txt").write_text("text")
     assert prints(chain(Run(run.root, moved)))["ingest"] != before["ingest"]
 
 

@@ -67,6 +67,19 @@ def test_sharded_run_redoes_the_lost_shard_alone(sharded, root) -> None:
     assert {n for n in now if now[n] != times[n]} == {"00001-of-00003.json"}
 
 
+def test_moved_papers_are_found_again(recipe, root) -> None:
+    """When the papers were moved, ingest alone runs again, so that its rows point at them; what follows stays done."""
+    parsl("run", recipe, "--stub", *papers(root))
+    (root.parent / "elsewhere").mkdir()
+    (root.parent / "papers").rename(root.parent / "elsewhere" / "papers")
+    moved = ("--set", f"ingest.paths={root.parent / 'elsewhere' / 'papers'}")
+    assert "the files it reads lie elsewhere now" in parsl("plan", recipe, "--stub", *moved)
+    words = parsl("run", recipe, "--stub", *moved)
+    assert "ingest: done" in words
+    assert "parse: done" not in words
+    assert "nothing to do" in parsl("run", recipe, "--stub", *moved)
+
+
 def test_plan_says_why(recipe, root) -> None:
     """The plan names the setting that changed, and the input through which later stages are touched."""
     parsl("run", recipe, "--stub", *papers(root))
