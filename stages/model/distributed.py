@@ -113,20 +113,32 @@ def joined() -> Iterator[World]:
     size = world_size()
     device = choose_device(local_rank())
     world = World(rank(), size, local_rank(), local_size(), device)
-    names = {"RANK": world.rank, "WORLD_SIZE": size, "LOCAL_RANK": world.local_rank}
-    os.environ.update({name: str(value) for name, value in names.items()})  # DeepSpeed reads them
+    names = {"RANK": str(world.rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(world.local_rank)}
     if device.type == "cpu":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    if size == 1:
-        dist.init_process_group(BACKENDS[device.type], store=HashStore(), rank=0, world_size=1)
-    else:
+        names["DS_ACCELERATOR"] = os.environ.get("DS_ACCELERATOR", "cpu")
+    if size > 1:
         address, port = master()
-        os.environ.update({"MASTER_ADDR": address, "MASTER_PORT": str(port)})
-        dist.init_process_group(BACKENDS[device.type], rank=world.rank, world_size=size)
+        names |= {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
+    with _environment(names):  # DeepSpeed reads them
+        store = HashStore() if size == 1 else None
+        dist.init_process_group(BACKENDS[device.type], store=store, rank=world.rank, world_size=size)
+        try:
+            yield world
+        finally:
+            _leave()
+
+
+@contextlib.contextmanager
+def _environment(names: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the time of the block: another library takes a leftover RANK for a launcher's."""
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
     try:
-        yield world
+        yield
     finally:
-        _leave()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({name: value} if value is not None else {})
 
 
 def _leave() -> None:

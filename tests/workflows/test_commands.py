@@ -33,7 +33,7 @@ def papers(root: Path) -> tuple[str, ...]:
 
 def nodes(recipe: Path, root: Path, **stages: dict[str, object]) -> dict[str, Node]:
     """The graph that the command would build."""
-    overrides = {"ingest": {"paths": str(root.parent / "papers")}, **stages}
+    overrides = {"ingest": {"paths": str(recipe.parent / "papers")}, **stages}
     return {n.name: n for n in load_recipe(recipe, root, overrides).nodes}
 
 
@@ -183,7 +183,7 @@ def test_stop_with_nothing_to_stop(root) -> None:
 def test_stages_lists_contracts_and_settings() -> None:
     """`parsl stages` shows each stage's tables and every setting."""
     words = parsl("stages")
-    assert "dedup.num_bands = 14" in words
+    assert "dedup.ngram_words = 5" in words
     assert "reads   documents: Document@1" in words
 
 

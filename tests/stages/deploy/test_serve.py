@@ -150,13 +150,13 @@ def test_chat_is_the_recorded_answer(served: Served, client: openai.OpenAI) -> N
 
 
 def test_stream_is_the_same_answer(served: Served, client: openai.OpenAI) -> None:
-    """A streamed answer comes in pieces that make up the same text."""
+    """A streamed answer comes in pieces that make up the same text, but for bytes at its end that are no character yet."""
     asked = [{"role": "user", "content": served.row.prompt}]
     stream = client.chat.completions.create(
         model=served.row.model, messages=asked, max_tokens=8, temperature=0, stream=True
     )
     pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
-    assert "".join(pieces).strip() == served.row.answer
+    assert "".join(pieces).strip().rstrip("\ufffd") == served.row.answer.rstrip("\ufffd")
     assert len([p for p in pieces if p]) > 1
 
 
