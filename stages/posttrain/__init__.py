@@ -25,7 +25,7 @@ class Posttrain(Stage):
     # The rates suit a model of about a million parameters; one of billions wants 100 to 1000 times less.
     sft_epochs: Epochs = 3
     sft_learning_rate: Rate = 5e-4
-    dpo_epochs: Epochs = 3
+    dpo_epochs: Epochs = 1
     dpo_learning_rate: Rate = 1e-4
     beta: Annotated[float, Field(gt=0)] = 0.1  # DPO: how dear it is to leave the model that SFT made
     batch_size: Annotated[int, Field(ge=1)] = 16  # conversations, or pairs, an optimizer step
