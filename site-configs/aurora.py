@@ -1,9 +1,10 @@
 """Aurora at ALCF: 10,624 nodes, 6 Intel Data Center GPU Max each, seen as 12 tiles; PBS. Sources: aurora.md."""
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from workflows.pbs import Cluster, parsl_config
 from workflows.site import Resource, Site
 
 TILES = 12
@@ -24,58 +25,20 @@ ONECCL = {
     "FI_MR_CACHE_MONITOR": "userfaultfd",
 }
 
-
-def worker_init() -> str:
-    """Shell lines at the start of every job. Sockets live under TMPDIR, whose path must be short."""
-    return f"module load frameworks; source {PROJECT}/borealis/.venv/bin/activate; export TMPDIR=/tmp"
-
-
-def provider(nodes: int, launcher: Any, queue: str) -> Any:
-    """A PBS job of so many nodes; or the job that we are in, where `PBS_NODEFILE` says that we are in one."""
-    from parsl.providers import LocalProvider, PBSProProvider
-
-    if "PBS_NODEFILE" in os.environ:
-        return LocalProvider(nodes_per_block=nodes, launcher=launcher, init_blocks=1, max_blocks=1)
-    return PBSProProvider(
-        account=ACCOUNT,
-        queue=queue,
-        walltime=WALLTIME,
-        nodes_per_block=nodes,
-        cpus_per_node=208,
-        scheduler_options=FILESYSTEMS,
-        worker_init=worker_init(),
-        launcher=launcher,
-        init_blocks=0,
-        max_blocks=1,
-    )
-
-
-def parsl_config(run_dir: Path) -> Any:
-    """Three executors: whole nodes for CPU work, one worker a tile, and one task over a job's nodes."""
-    from parsl.addresses import address_by_interface
-    from parsl.config import Config
-    from parsl.executors import HighThroughputExecutor
-    from parsl.launchers import MpiExecLauncher, SimpleLauncher
-
-    from workflows.execute import retries
-
-    per_node = MpiExecLauncher(bind_cmd="--cpu-bind", overrides="--ppn 1")
-    address = address_by_interface("hsn0")
-    cpu = HighThroughputExecutor("cpu", provider(1, per_node, "debug"), address=address, max_workers_per_node=1)
-    tile = HighThroughputExecutor(
-        "tile",
-        provider(1, per_node, "debug"),
-        address=address,
-        max_workers_per_node=TILES,
-        available_accelerators=TILES,
-        prefetch_capacity=0,
-    )
-    # The stage's own mpiexec spans the nodes, so one worker on the first node starts it.
-    nodes = HighThroughputExecutor(
-        "nodes", provider(NODES, SimpleLauncher(), QUEUE), address=address, max_workers_per_node=1
-    )
-    return Config(executors=[cpu, tile, nodes], run_dir=str(run_dir), **retries(2))
-
+cluster = Cluster(
+    account=ACCOUNT,
+    nodes=NODES,
+    queue=QUEUE,
+    small_queue="debug",
+    walltime=WALLTIME,
+    interface="hsn0",
+    cpus_per_node=208,
+    devices_per_node=TILES,
+    scheduler_options=FILESYSTEMS,
+    # Sockets live under TMPDIR, whose path must be short.
+    worker_init=f"module load frameworks; source {PROJECT}/borealis/.venv/bin/activate; export TMPDIR=/tmp",
+    launcher_overrides="--ppn 1",
+)
 
 mpiexec = ("mpiexec", "-n", "{ranks}", "-ppn", "{per_node}", "--cpu-bind", BIND)
 
@@ -86,7 +49,7 @@ site = Site(
     python="python3",
     resources={
         "cpu": Resource(executor="cpu", queue="debug", walltime=WALLTIME, env={"BOREALIS_WORKERS": "102"}),
-        "gpu": Resource(executor="tile", queue="debug", walltime=WALLTIME, env=DEVICES, base="xpu"),
+        "gpu": Resource(executor="gpu", queue="debug", walltime=WALLTIME, env=DEVICES, base="xpu"),
         "gpus": Resource(
             executor="nodes",
             nodes=NODES,
@@ -97,9 +60,9 @@ site = Site(
             walltime=WALLTIME,
             base="xpu",
         ),
-        "service": Resource(executor="tile", queue="debug", walltime=WALLTIME, env=DEVICES, base="xpu"),
+        "service": Resource(executor="gpu", queue="debug", walltime=WALLTIME, env=DEVICES, base="xpu"),
     },
-    parsl_config=parsl_config,
+    parsl_config=partial(parsl_config, cluster),
     container=("apptainer", "exec", "--pwd", "/", "--bind", "/lus/flare", "{image}"),
     images=PROJECT / "borealis" / "images",
     needs=("BOREALIS_ACCOUNT",),
