@@ -17,7 +17,7 @@ FILESYSTEMS = "#PBS -l filesystems=home:flare\n#PBS -l place=scatter\n#PBS -k do
 # Cores 0 and 52 are reserved for the system; eight cores a tile, none of them over two sockets.
 BIND = "list:1-8:9-16:17-24:25-32:33-40:41-48:53-60:61-68:69-76:77-84:85-92:93-100"
 # With `frameworks` loaded the hierarchy is FLAT, so that tiles are named 0 to 11, never 0.0 to 5.1.
-DEVICES = {"ZE_FLAT_DEVICE_HIERARCHY": "FLAT", "BOREALIS_DEVICE": "xpu"}
+DEVICES = {"ZE_FLAT_DEVICE_HIERARCHY": "FLAT"}
 ONECCL = {
     "CCL_PROCESS_LAUNCHER": "pmix",
     "CCL_ATL_TRANSPORT": "mpi",

@@ -15,7 +15,6 @@ ACCOUNT = os.environ.get("BOREALIS_ACCOUNT", "")
 PROJECT = Path("/lus/eagle/projects") / (ACCOUNT or "PROJECT")
 FILESYSTEMS = "#PBS -l filesystems=home:eagle\n#PBS -l place=scatter\n#PBS -k doe"
 AFFINITY = "list:24-31,56-63:16-23,48-55:8-15,40-47:0-7,32-39"  # GPU 0 hangs on the last NUMA domain
-DEVICES = {"BOREALIS_DEVICE": "cuda"}
 
 MODULES = "module use /soft/modulefiles; module load conda; conda activate"
 
@@ -45,18 +44,17 @@ site = Site(
     python="python3",
     resources={
         "cpu": Resource(executor="cpu", queue="debug", walltime=WALLTIME, env={"BOREALIS_WORKERS": "32"}),
-        "gpu": Resource(executor="gpu", queue="debug", walltime=WALLTIME, env=DEVICES, base="cuda"),
+        "gpu": Resource(executor="gpu", queue="debug", walltime=WALLTIME, base="cuda"),
         "gpus": Resource(
             executor="nodes",
             nodes=NODES,
             ranks_per_node=GPUS,
             launch=mpiexec,
-            env=DEVICES,
             queue=QUEUE,
             walltime=WALLTIME,
             base="cuda",
         ),
-        "service": Resource(executor="gpu", queue="debug", walltime=WALLTIME, env=DEVICES, base="cuda"),
+        "service": Resource(executor="gpu", queue="debug", walltime=WALLTIME, base="cuda"),
     },
     parsl_config=partial(parsl_config, cluster),
     container=("apptainer", "exec", "--nv", "--fakeroot", "--bind", "/lus/eagle", "{image}"),
