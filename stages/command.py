@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from pydantic import ValidationError
 
@@ -32,6 +32,7 @@ from stages.tables import Outputs, Reader
 
 EXIT_CRASH, EXIT_SETTINGS, EXIT_CONTRACT = 1, 2, 3
 ALWAYS = ("pyarrow", "pydantic")  # packages whose version every manifest records
+LOCK_SECONDS = 3.0  # a killed process holds its locks until its last thread has gone; one that lives holds them longer
 
 
 def main(stage: type[Stage], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -103,11 +104,20 @@ def _alone(folder: Path, committing: bool, shard: tuple[int, int]) -> Iterator[N
     (folder / "locks").mkdir(parents=True, exist_ok=True)
     name = "commit" if committing else f"{shard[0]:05d}-of-{shard[1]:05d}"
     with (folder / "locks" / name).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(f"{folder}: another process is at work here") from None
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _lock(file):
+            if time.monotonic() > deadline:
+                raise SettingsError(f"{folder}: another process is at work here")
+            time.sleep(0.05)
         yield
+
+
+def _lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _work(stage: Stage, inputs: Mapping[str, Reader], folder: Path, shard: tuple[int, int], *, stub: bool) -> None:
