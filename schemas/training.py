@@ -22,6 +22,15 @@ class TrainStep(Row):
     tokens_per_second: float
 
 
+class BatchLedger(Row):
+    """Which samples a step learned from: `samples_sha` is `Samples.digest()` of its global batch, in order."""
+
+    phase: Phase
+    step: Annotated[Int32, Field(ge=1)]
+    num_samples: Int32
+    samples_sha: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
 class Validation(Row):
     """A held-out measurement after `step` steps. `bits_per_byte` where the text's bytes are known."""
 

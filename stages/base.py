@@ -39,7 +39,9 @@ class Stage(BaseModel):
     outputs: ClassVar[Mapping[str, type[Row]]] = {}
     resources: ClassVar[Size] = "cpu"
     packages: ClassVar[tuple[str, ...]] = ()  # import names that `run` needs beyond the base install
-    located: ClassVar[frozenset[str]] = frozenset()  # settings that say where, not what: no part of the fingerprint
+    shares: ClassVar[tuple[str, ...]] = ()  # folders of `stages` whose code it works with: "model", "stream"
+    located: ClassVar[frozenset[str]] = frozenset()  # settings that do not change the rows: no part of the fingerprint
+    whole: ClassVar[frozenset[str]] = frozenset()  # inputs that every shard reads whole; the others are divided
     conserves: ClassVar[tuple[str, str] | None] = None  # (input, output): rows in = rows out + dropped, checked
 
     def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:  # noqa: ARG002 - the interface
@@ -95,7 +97,6 @@ def code_sha256(stage: type[Stage]) -> str:
     """A digest of the stage's own code, of what it shares and of the contracts, to say whether it changed since a run."""
     spec = importlib.util.find_spec(stage.__module__)
     folders = [PACKAGE_ROOT / "schemas", *([Path(spec.origin).parent] if spec and spec.origin else [])]
-    if "torch" in stage.packages:
-        folders.append(PACKAGE_ROOT / "stages" / "model")
+    folders += [PACKAGE_ROOT / "stages" / shared for shared in stage.shares]
     files = sorted(f for folder in folders for f in folder.rglob("*.py"))
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()

@@ -78,7 +78,10 @@ def _run(stage: type[Stage], arguments: argparse.Namespace) -> None:
             shard = (int(i), int(n))
         case _:
             raise SettingsError(f"--shard: expected I/N with I from 0 to N-1, found {arguments.shard!r}")
-    inputs = {name: Reader(getattr(arguments, name), row, shard) for name, row in stage.inputs.items()}
+    inputs = {
+        name: Reader(getattr(arguments, name), row, (0, 1) if name in stage.whole else shard)
+        for name, row in stage.inputs.items()
+    }
     if not arguments.stub:
         _require(stage)
     with _alone(arguments.out, arguments.commit is not None, shard):

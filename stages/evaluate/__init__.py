@@ -20,6 +20,7 @@ class Evaluate(Stage):
     inputs = {"model": Model, "questions": Question, "documents": Document, "tokenized": TokenizedDocument}
     outputs = {"scores": Score, "samples": Sample}
     resources = "gpu"
+    shares = ("model",)
     packages = ("torch", "transformers", "lm_eval", "datasets", "accelerate")
 
     limit: Annotated[int, Field(ge=0)] = 0

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from schemas.table import ContractError
 from schemas.tokens import Split, TokenShard
-from stages.model.feistel import Permutation
+from stages.stream.feistel import Permutation
+from stages.stream.megatron import open_indexed
 from stages.tables import Reader
-from stages.tokenize.megatron import open_indexed
 
 Tokens = npt.NDArray[np.int64]
 

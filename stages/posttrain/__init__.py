@@ -20,6 +20,7 @@ class Posttrain(Stage):
     inputs = {"model": Model, "conversations": Conversation, "preferences": Preference}
     outputs = {"model": Model, "steps": TrainStep, "validation": Validation}
     resources = "gpu"
+    shares = ("model",)
     packages = ("torch", "transformers", "trl")
 
     # The rates suit a model of about a million parameters; one of billions wants 100 to 1000 times less.

@@ -21,6 +21,7 @@ class Pretrain(Stage):
     inputs = {"tokens": TokenShard, "documents": TokenizedDocument, "tokenizer": Tokenizer}
     outputs = {"model": Model, "steps": TrainStep, "validation": Validation, "checkpoints": Checkpoint}
     resources = "gpus"
+    shares = ("model", "stream")
     packages = ("torch", "deepspeed", "transformers", "tokenizers", "safetensors")
 
     depth: Count = 3

@@ -26,6 +26,7 @@ class Tokenize(Stage):
     name = "tokenize"
     inputs = {"documents": Document}
     outputs = {"shards": TokenShard, "documents": TokenizedDocument, "tokenizer": Tokenizer, "dropped": Dropped}
+    shares = ("stream",)
     packages = ("numpy", "tokenizers")
     located = frozenset({"tokenizer"})
     conserves = ("documents", "documents")

@@ -20,9 +20,9 @@ from schemas.manifest import write_atomic
 from schemas.table import ContractError, sha256_file
 from schemas.tokens import Split, TokenizedDocument, Tokenizer, TokenShard
 from stages.base import SettingsError, Stage, code_sha256
+from stages.stream.megatron import DtypeName, IndexedWriter, dtype_for
 from stages.tables import Outputs, Reader
 from stages.tokenize import Tokenize, bpe
-from stages.tokenize.megatron import DtypeName, IndexedWriter, dtype_for
 from stages.tokenize.split import Mask, held_out
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from schemas.manifest import Manifest
 from schemas.tokens import TokenizedDocument, Tokenizer, TokenShard
 from stages.base import SettingsError
 from stages.command import main
+from stages.stream.megatron import Indexed, open_indexed
 from stages.tables import Reader
 from stages.tokenize import Tokenize
-from stages.tokenize.megatron import Indexed, open_indexed
 from stages.tokenize.split import held_out
 
 Maker = Callable[[Sequence[str]], Path]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.table import ContractError
-from stages.tokenize.megatron import IndexedWriter, dtype_for, open_indexed, write_index
+from stages.stream.megatron import IndexedWriter, dtype_for, open_indexed, write_index
 
 DOCUMENTS = [[5, 6, 7, 0], [0], [65_000, 0], [], [1, 2, 3, 4, 5, 6, 0]]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stages.model.feistel import Permutation
+from stages.stream.feistel import Permutation
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 16, 17, 255, 256, 257, 1000, 4097])

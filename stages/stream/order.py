@@ -1,0 +1,52 @@
+"""What every order of samples offers, and the digest by which a step's samples are known.
+
+A *dataset* is one source's training tokens: its token files one after the other, as if they were one file. A *sample* is
+one training sequence of T + 1 tokens of one dataset. A *run* takes `num_samples` samples, `batch_sequences` a step, so
+sample `i` of the run belongs to step `i // batch_sequences + 1`, whatever the number of ranks.
+"""
+
+import hashlib
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+
+class Span(NamedTuple):
+    """Tokens `start : start + length` of a dataset."""
+
+    start: int
+    length: int
+
+
+class Samples(NamedTuple):
+    """N samples in the order in which a run takes them: which dataset (N int32), which of its samples (N int64)."""
+
+    datasets: npt.NDArray[np.int32]
+    samples: Indices
+
+    def digest(self) -> str:
+        """32 hex digits that stand for these samples in this order; what the ledger keeps of a step."""
+        hashed = hashlib.blake2b(self.datasets.astype("<i4").tobytes(), digest_size=16)
+        hashed.update(self.samples.astype("<i8").tobytes())
+        return hashed.hexdigest()
+
+
+class SampleOrder(Protocol):
+    """An order of samples. All positions count from 0 over the whole run; nothing depends on ranks or workers."""
+
+    @property
+    def num_samples(self) -> int:
+        """Samples that the run takes."""
+
+    def take(self, first: int, last: int) -> Samples:
+        """Samples `first : last` of the run; `IndexError` outside it."""
+
+    def spans(self, dataset: int, sample: int) -> list[Span]:
+        """Where the tokens of a sample lie, in order; together at most T + 1."""
+
+    def find(self, dataset: int, samples: Indices) -> Indices:
+        """Positions in the run, ascending, at which any of these samples of a dataset are taken."""
