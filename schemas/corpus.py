@@ -61,6 +61,25 @@ class Dropped(Row):
     detail: str
 
 
+class Sketch(Row):
+    """What deduplication knows of a document without its text.
+
+    `content_sha` is a digest of the normalized text, `works` the names under which it may be known elsewhere (`doi:...`,
+    `arxiv:...`, `title:...`), `num_shingles` the distinct word n-grams, `band_keys` one little-endian u64 a MinHash band
+    (empty where there is no shingle). `quality` in 0..1: share of the text that was not made by OCR and is not garbled.
+    """
+
+    doc_id: Sha256
+    content_sha: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    works: list[str]
+    num_shingles: Int32
+    num_characters: int
+    band_keys: bytes
+    quality: Float32
+    licence: str | None
+    path: str
+
+
 class Duplicate(Row):
     """A document that repeats another. `of` is unknown (null) where only a Bloom filter has seen the first one."""
 
