@@ -22,6 +22,14 @@ class Span(NamedTuple):
     length: int
 
 
+class Pieces(NamedTuple):
+    """Spans of many samples, flat (K int64 each): tokens `starts[i] : starts[i] + lengths[i]` are of `samples[i]`."""
+
+    samples: Indices
+    starts: Indices
+    lengths: Indices
+
+
 class Samples(NamedTuple):
     """N samples in the order in which a run takes them: which dataset (N int32), which of its samples (N int64)."""
 
@@ -47,6 +55,12 @@ class SampleOrder(Protocol):
 
     def spans(self, dataset: int, sample: int) -> list[Span]:
         """Where the tokens of a sample lie, in order; together at most T + 1."""
+
+    def pieces(self, dataset: int, samples: Indices) -> Pieces:
+        """`spans` of many samples at once: samples in the order given, the spans of each in order."""
+
+    def covering(self, dataset: int, start: int, length: int) -> Indices:
+        """Samples of a dataset, ascending, that hold any of its tokens `start : start + length`."""
 
     def find(self, dataset: int, samples: Indices) -> Indices:
         """Positions in the run, ascending, at which any of these samples of a dataset are taken."""
