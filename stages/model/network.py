@@ -102,8 +102,17 @@ def rotate(x_BHTS: Tensor, cos_TS: Tensor, sin_TS: Tensor) -> Tensor:
     return turned.to(x_BHTS.dtype)
 
 
+def block_diagonal(documents_BT: Tensor) -> Tensor:
+    """Which positions (last axis) each position sees: those of its document up to itself. B 1 T T, bool.
+
+    Angles of positions count from the start of the window: only their differences enter the scores.
+    """
+    same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
+    return same_BTT.tril()[:, None]
+
+
 class Attention(nn.Module):
-    """Causal self-attention with H query heads over K shared key-value heads."""
+    """Causal self-attention with H query heads over K shared key-value heads, inside documents if it is told them."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -114,13 +123,15 @@ class Attention(nn.Module):
         self.value = nn.Linear(sizes.width, kv_width, bias=False)
         self.output = nn.Linear(sizes.width, sizes.width, bias=False)
 
-    def forward(self, x_BTD: Tensor, cos_TS: Tensor, sin_TS: Tensor) -> Tensor:
-        """Mix every position with those before it."""
+    def forward(self, x_BTD: Tensor, cos_TS: Tensor, sin_TS: Tensor, seen_B1TT: Tensor | None = None) -> Tensor:
+        """Mix every position with those before it, or with those that are marked as seen."""
         query_BHTS = rotate(self._heads(self.query(x_BTD)), cos_TS, sin_TS)
         key_BKTS = rotate(self._heads(self.key(x_BTD)), cos_TS, sin_TS)
         value_BKTS = self._heads(self.value(x_BTD))
         shared = self.sizes.num_heads != self.sizes.num_kv_heads
-        mixed_BHTS = F.scaled_dot_product_attention(query_BHTS, key_BKTS, value_BKTS, is_causal=True, enable_gqa=shared)
+        mixed_BHTS = F.scaled_dot_product_attention(
+            query_BHTS, key_BKTS, value_BKTS, attn_mask=seen_B1TT, is_causal=seen_B1TT is None, enable_gqa=shared
+        )
         return cast("Tensor", self.output(mixed_BHTS.transpose(1, 2).flatten(2)))
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
@@ -151,9 +162,9 @@ class Block(nn.Module):
         self.feed_forward_norm = RMSNorm(sizes.width, sizes.norm_eps)
         self.feed_forward = FeedForward(sizes)
 
-    def forward(self, x_BTD: Tensor, cos_TS: Tensor, sin_TS: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, cos_TS: Tensor, sin_TS: Tensor, seen_B1TT: Tensor | None = None) -> Tensor:
         """The residual stream after this layer."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cos_TS, sin_TS)
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cos_TS, sin_TS, seen_B1TT)
         return cast("Tensor", x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD)))
 
 
@@ -174,20 +185,30 @@ class Network(nn.Module):
         self.register_buffer("sin_TS", sin_TS, persistent=False)
         self._initialise()
 
-    def forward(self, tokens_BT: Tensor, targets_BT: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Cross entropy of the targets, in fp32; targets of -100 do not count."""
-        hidden_ND, targets_N = self.hidden(tokens_BT).flatten(0, 1), targets_BT.flatten()
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        targets_BT: Tensor,
+        reduction: Reduction = "mean",
+        documents_BT: Tensor | None = None,
+    ) -> Tensor:
+        """Cross entropy of the targets, in fp32; targets of -100 do not count.
+
+        With `documents_BT`, a number for each position, a position sees those before it that have its own number.
+        """
+        hidden_ND, targets_N = self.hidden(tokens_BT, documents_BT).flatten(0, 1), targets_BT.flatten()
         rows = max(1, LOGITS_BYTES // (4 * self.sizes.vocab_size))
         total = sum(self._losses(hidden_ND, targets_N, rows), torch.zeros((), device=hidden_ND.device))
         return total if reduction == "sum" else total / (targets_N != IGNORED).sum()
 
-    def hidden(self, tokens_BT: Tensor) -> Tensor:
+    def hidden(self, tokens_BT: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         """The normalised residual stream after the last layer, B T D."""
         num_tokens = tokens_BT.shape[1]
+        seen_B1TT = None if documents_BT is None else block_diagonal(documents_BT)
         cos_TS, sin_TS = cast("Tensor", self.cos_TS)[:num_tokens], cast("Tensor", self.sin_TS)[:num_tokens]
         x_BTD = self.embedding(tokens_BT)
         for block in self.blocks:
-            x_BTD = block(x_BTD, cos_TS, sin_TS)
+            x_BTD = block(x_BTD, cos_TS, sin_TS, seen_B1TT)
         return cast("Tensor", self.norm(x_BTD))
 
     def logits(self, tokens_BT: Tensor) -> Tensor:

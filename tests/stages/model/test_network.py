@@ -106,6 +106,31 @@ def test_a_token_does_not_see_what_comes_after_it() -> None:
     assert not torch.allclose(before[:, 20:], after[:, 20:])
 
 
+def test_masked_documents_are_documents_run_alone() -> None:
+    """With a number for each position, a window of three documents has the logits and gradients of three windows."""
+    network, lengths = random_network(sizes()), (7, 1, 24)
+    tokens_BT, targets_BT = torch.randint(0, 97, (2, 32)), torch.randint(0, 97, (2, 32))
+    documents_BT = torch.repeat_interleave(torch.tensor([5, 3, 5 + 1]), torch.tensor(lengths)).expand(2, 32)
+    together = network(tokens_BT, targets_BT, "sum", documents_BT)
+    together.backward()
+    gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    network.zero_grad()
+    pieces = zip(tokens_BT.split(lengths, 1), targets_BT.split(lengths, 1), strict=True)
+    alone = sum((network(tokens, targets, "sum") for tokens, targets in pieces), torch.zeros(()))
+    alone.backward()
+    assert float(together.detach()) == pytest.approx(float(alone.detach()), rel=1e-6)
+    for ours, parameter in zip(gradients, network.parameters(), strict=True):
+        torch.testing.assert_close(ours, parameter.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_one_document_a_window_is_the_causal_mask() -> None:
+    """A window that is one document gives what it gives without a mask."""
+    network, tokens_BT = random_network(sizes()), torch.randint(0, 97, (2, 32))
+    with torch.no_grad():
+        masked, causal = network.hidden(tokens_BT, torch.zeros(2, 32)), network.hidden(tokens_BT)
+    torch.testing.assert_close(masked, causal, rtol=1e-5, atol=1e-5)
+
+
 def test_loss_in_pieces_is_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large logits are computed in pieces; loss and gradients do not change."""
     network = random_network(sizes())
