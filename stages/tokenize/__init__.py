@@ -10,9 +10,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from schemas.corpus import Document, Dropped
 from schemas.tokens import TokenizedDocument, Tokenizer, TokenShard
 from stages.base import SettingsError, Stage
+from stages.stream.vocabulary import SPECIAL_TOKENS
 from stages.tables import Outputs, Reader
 
-SPECIAL_TOKENS = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 MIN_VOCAB = 256 + len(SPECIAL_TOKENS)  # every byte is a token, so any text can be written
 
 

@@ -21,9 +21,11 @@ from schemas.table import ContractError, sha256_file
 from schemas.tokens import Split, TokenizedDocument, Tokenizer, TokenShard
 from stages.base import SettingsError, Stage, code_sha256
 from stages.stream.megatron import DtypeName, IndexedWriter, dtype_for
+from stages.stream.split import Mask, held_out, split_rule
+from stages.stream.vocabulary import load, num_ids, special_id
 from stages.tables import Outputs, Reader
-from stages.tokenize import Tokenize, bpe
-from stages.tokenize.split import Mask, held_out
+from stages.tokenize import Tokenize
+from stages.train_tokenizer import bpe
 
 if TYPE_CHECKING:
     import tokenizers
@@ -38,14 +40,14 @@ def tokenize(stage: Tokenize, documents: Reader, outputs: Outputs) -> None:
     """Do the stage's work; see `Tokenize`."""
     if outputs.shard[1] != 1:
         raise SettingsError("tokenize: one tokenizer and one token stream a split: run it as one shard")
-    ids = (i for b in documents.batches(["doc_id"]) for i in b["doc_id"].to_pylist())
-    mask = held_out(ids, stage.seed, stage.validation_fraction)
+    ids = [i for b in documents.batches(["doc_id"]) for i in b["doc_id"].to_pylist()]
+    mask = held_out(split_rule([ids], stage.seed, stage.validation_fraction), ids)
     if not len(mask):
         raise ContractError(str(documents.folder), ["no document to tokenize: look at what the stages before dropped"])
     folder = _work_folder(stage, documents, outputs.folder)
     tokenizer = _tokenizer(stage, documents, mask, outputs)
-    encoder = Encoder(tokenizer, bpe.special_id(tokenizer, stage.eod_token))
-    dtype = dtype_for(bpe.num_ids(tokenizer))
+    encoder = Encoder(tokenizer, special_id(tokenizer, stage.eod_token))
+    dtype = dtype_for(num_ids(tokenizer))
     writers = _encode(encoder, Work(documents, mask, outputs, folder), dtype)
     _describe(stage, encoder, writers, outputs)
     (folder / "lengths").unlink()
@@ -69,14 +71,14 @@ def _tokenizer(stage: Tokenize, documents: Reader, mask: Mask, outputs: Outputs)
     file = outputs.folder / "tokenizer.json"
     if not file.exists():
         if stage.tokenizer:
-            bpe.load(Path(stage.tokenizer).expanduser())  # refuse it before it is copied
+            load(Path(stage.tokenizer).expanduser())  # refuse it before it is copied
             temporary = file.with_suffix(".tmp")
             shutil.copyfile(Path(stage.tokenizer).expanduser(), temporary)
             temporary.replace(file)
         else:
             outputs.progress.start("documents (training the tokenizer)", int((~mask).sum()))
             bpe.train(_training_texts(documents, mask, outputs), stage.vocab_size, file)
-    return bpe.load(file)
+    return load(file)
 
 
 def _training_texts(documents: Reader, mask: Mask, outputs: Outputs) -> Iterator[list[str]]:
@@ -194,7 +196,7 @@ def _done(work: Work, itemsize: int) -> Lengths:
 
 def _describe(stage: Tokenize, encoder: Encoder, writers: dict[Split, IndexedWriter], outputs: Outputs) -> None:
     file = outputs.folder / "tokenizer.json"
-    size, digest = bpe.num_ids(encoder.tokenizer), sha256_file(file)
+    size, digest = num_ids(encoder.tokenizer), sha256_file(file)
     row = Tokenizer(file=outputs.blob(file), vocab_size=size, eod_token=stage.eod_token, eod_id=encoder.eod_id)
     outputs["tokenizer"].write(row)
     for split, writer in writers.items():

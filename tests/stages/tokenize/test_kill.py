@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from stages.command import main
-from stages.tokenize import Tokenize, bpe, encode
+from stages.tokenize import Tokenize, encode
+from stages.train_tokenizer import bpe
 
 ROOT = Path(__file__).parents[3]
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from stages.base import SettingsError
-from stages.tokenize import MIN_VOCAB, SPECIAL_TOKENS, bpe
+from stages.stream.vocabulary import SPECIAL_TOKENS, load, num_ids
+from stages.train_tokenizer import bpe
 
+MIN_VOCAB = 256 + len(SPECIAL_TOKENS)
 ROOT = Path(__file__).parents[3]
 PAPERS = ROOT.parent / "shared" / "data" / "corpora" / "pmc-ccby-260.jsonl.gz"
 ODD = [
@@ -37,7 +38,7 @@ def file(articles: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tokenizer(file: Path) -> Tokenizer:
     """Load it as the stage does."""
-    return bpe.load(file)
+    return load(file)
 
 
 def ids(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -47,10 +48,10 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 def test_special_tokens_have_the_lowest_ids(tokenizer: Tokenizer) -> None:
     """Special tokens come first, then the 256 bytes, then merges up to the size asked for."""
-    assert [tokenizer.token_to_id(t) for t in SPECIAL_TOKENS] == list(range(5))
-    assert bpe.num_ids(tokenizer) == tokenizer.get_vocab_size() == 400
+    assert [tokenizer.token_to_id(t) for t in SPECIAL_TOKENS] == list(range(8))
+    assert num_ids(tokenizer) == tokenizer.get_vocab_size() == 400
     tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
-    assert [len(token) for token in tokens[5:MIN_VOCAB]] == [1] * 256
+    assert [len(token) for token in tokens[8:MIN_VOCAB]] == [1] * 256
     assert len(tokens[MIN_VOCAB]) == 2
 
 
@@ -100,7 +101,7 @@ def test_real_papers_come_back(tokenizer: Tokenizer) -> None:
 def test_same_texts_same_bytes_on_any_number_of_threads(articles: list[str], file: Path, tmp_path: Path) -> None:
     """Training with 1 and with 4 threads writes the same file."""
     (tmp_path / "texts.json").write_text(json.dumps([articles[:20], articles[20:]]))
-    code = "import json, sys, pathlib; from stages.tokenize import bpe; folder = pathlib.Path(sys.argv[1]);"
+    code = "import json, sys, pathlib; from stages.train_tokenizer import bpe; folder = pathlib.Path(sys.argv[1]);"
     code += "bpe.train(iter(json.loads((folder / 'texts.json').read_text())), 400, folder / sys.argv[2])"
     for threads in ("1", "4"):
         command = [sys.executable, "-c", code, str(tmp_path), f"{threads}.json"]
@@ -113,30 +114,3 @@ def test_merges_are_those_of_the_commonest_pairs(tmp_path: Path) -> None:
     bpe.train(iter([["ababab ab", "ab cd cd", "cd"]]), MIN_VOCAB + 2, tmp_path / "tokenizer.json")
     model = json.loads((tmp_path / "tokenizer.json").read_text())["model"]
     assert model["merges"] == [["a", "b"], ["c", "d"]]  # 5 times, 3 times
-
-
-def test_a_token_it_does_not_have(tokenizer: Tokenizer) -> None:
-    """An unknown end token is refused with the nearest names."""
-    assert bpe.special_id(tokenizer, "<|end|>") == 4
-    with pytest.raises(SettingsError, match=r"no token '<\|endoftxt\|>'; it has <\|endoftext\|>"):
-        bpe.special_id(tokenizer, "<|endoftxt|>")
-
-
-@pytest.mark.parametrize("content", ["", "{}", "not JSON", '{"model": {"type": "Nothing"}}'])
-def test_a_file_that_is_no_tokenizer(tmp_path: Path, content: str) -> None:
-    """A file of something else is refused by name."""
-    (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(SettingsError, match=r"tokenizer\.json is not a tokenizer"):
-        bpe.load(tmp_path / "tokenizer.json")
-
-
-def test_a_given_file_pads_and_cuts_nothing(file: Path, tmp_path: Path, articles: list[str]) -> None:
-    """Padding, a limit on the length and a template that adds tokens do not act, though the file has them."""
-    from tokenizers.processors import TemplateProcessing
-
-    given_ = Tokenizer.from_file(str(file))
-    given_.enable_truncation(8)
-    given_.enable_padding(length=5000)
-    given_.post_processor = TemplateProcessing(single="<|user|> $A", special_tokens=[("<|user|>", 2)])
-    given_.save(str(tmp_path / "other.json"))
-    assert ids(bpe.load(tmp_path / "other.json"), articles[0]) == ids(bpe.load(file), articles[0])

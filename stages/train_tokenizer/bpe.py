@@ -4,13 +4,12 @@ Text is cut by GPT-2's pattern, each digit apart, so that a number is its digits
 does the same). Every byte is a token: any text is encoded, and decoding gives it back exactly.
 """
 
-import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.base import SettingsError, num_workers
-from stages.tokenize import SPECIAL_TOKENS
+from stages.base import num_workers
+from stages.stream.vocabulary import SPECIAL_TOKENS
 
 os.environ.setdefault("RAYON_NUM_THREADS", str(num_workers()))  # read once, when the library first works
 
@@ -36,30 +35,3 @@ def train(texts: Iterator[list[str]], vocab_size: int, file: Path) -> None:
     temporary = file.with_suffix(".tmp")
     tokenizer.save(str(temporary))
     temporary.replace(file)
-
-
-def load(file: Path) -> Tokenizer:
-    """Read a tokenizer.json so that it encodes text as text: no special ids, nothing added, padded or cut."""
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
-        raise SettingsError(f"tokenize.tokenizer: {file} is not a tokenizer.json: {error}") from None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True
-    return tokenizer
-
-
-def num_ids(tokenizer: Tokenizer) -> int:
-    """Rows that an embedding needs: the highest id and one, also where ids have gaps."""
-    return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-
-
-def special_id(tokenizer: Tokenizer, token: str) -> int:
-    """Return the id of `token`; `SettingsError` with the nearest names if the tokenizer does not have it."""
-    found = tokenizer.token_to_id(token)
-    if found is None:
-        names = [t.content for t in tokenizer.get_added_tokens_decoder().values()]
-        near = difflib.get_close_matches(token, names, n=3, cutoff=0.0)
-        raise SettingsError(f"tokenize.eod_token: the tokenizer has no token {token!r}; it has {', '.join(near)}")
-    return int(found)
