@@ -1,0 +1,198 @@
+"""Datasets: a source's token files of one split, one after the other, as if they were one file.
+
+Opening reads sizes and the 34 bytes of each index's header; a file is mapped when it is first touched, so thousands of
+files cost milliseconds and next to no memory. Positions count tokens from 0 over the whole dataset and do not change
+with the number of files. A *document* is a sequence of the index (`TokenShard.num_documents` counts these), as it is to
+Megatron's own GPT dataset.
+"""
+
+import mmap
+import resource
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.table import BlobRef, ContractError
+from schemas.tokens import Split, TokenShard
+from stages.stream.megatron import CODES, DTYPES, HEADER, MAGIC, Indexed, open_indexed
+from stages.tables import Reader
+
+Array = npt.NDArray[Any]
+Tokens = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
+
+FILES_BESIDE = 256  # open files that a process needs besides the mapped ones
+
+
+class Place(NamedTuple):
+    """Where a token lies: the row of its file and the offset, in tokens, in `shard.bin`."""
+
+    shard: TokenShard
+    offset: int
+
+
+class TokenFile:
+    """A pair of token files, mapped when first read."""
+
+    def __init__(self, shard: TokenShard, bin_file: Path, idx: Path) -> None:
+        self.shard, self.bin, self.idx = shard, bin_file, idx
+        self.itemsize = np.dtype(shard.dtype).itemsize
+
+    def __len__(self) -> int:
+        return self.shard.num_tokens
+
+    @cached_property
+    def tokens(self) -> Array:
+        """The ids, a plain view of the mapped file."""
+        return self._indexed.tokens.view(np.ndarray)
+
+    @cached_property
+    def _indexed(self) -> Indexed:
+        return open_indexed(self.bin, self.idx)
+
+    @cached_property
+    def _pointers(self) -> Array:
+        return self._indexed.pointers.view(np.ndarray)
+
+    def document_lengths(self) -> Array:
+        """Tokens of each document (int32), a view of the mapped index."""
+        return self._indexed.lengths.view(np.ndarray)
+
+    def document_starts(self, start: int, stop: int) -> Indices:
+        """Offsets from `start` up to `stop` at which a document of at least one token begins."""
+        # Pointers lie at odd addresses, of which numpy's searchsorted would copy all; bisection touches a few pages.
+        first = bisect_left(self._pointers, start * self.itemsize)
+        last = bisect_left(self._pointers, stop * self.itemsize, lo=first)
+        return np.unique(self._pointers[first:last].astype(np.int64)) // self.itemsize
+
+    def will_need(self, start: int, stop: int) -> None:
+        """Ask the kernel to read these tokens ahead, without waiting for them."""
+        mapped: Any = self._indexed.tokens.base
+        if isinstance(mapped, mmap.mmap):  # not so for an empty file
+            first = start * self.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_WILLNEED, first, stop * self.itemsize - first)
+
+
+class Dataset:
+    """The tokens of one source and split; `len()` counts them."""
+
+    def __init__(self, source: str, files: Sequence[TokenFile]) -> None:
+        self.source, self.files = source, tuple(files)
+        self.ends = np.cumsum([len(f) for f in self.files], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if self.files else 0
+
+    def read(self, start: int, length: int) -> Tokens:
+        """`length` tokens from position `start`, across files; IndexError outside the dataset."""
+        tokens = np.empty(length, np.int64)
+        self.read_into(tokens, start)
+        return tokens
+
+    def read_into(self, out: Tokens, start: int) -> None:
+        """Fill `out` with the tokens from position `start`; IndexError outside the dataset."""
+        done = 0
+        for file, first, last in self._pieces(start, len(out)):
+            out[done : done + last - first] = file.tokens[first:last]
+            done += last - first
+
+    def will_need(self, start: int, length: int) -> None:
+        """Ask the kernel to read these tokens ahead."""
+        for file, first, last in self._pieces(start, length):
+            file.will_need(first, last)
+
+    def document_starts(self, start: int, length: int) -> Indices:
+        """Positions in the dataset, ascending, in `start : start + length`, at which a document begins."""
+        found, position = [np.empty(0, np.int64)], start
+        for file, first, last in self._pieces(start, length):
+            found.append(file.document_starts(first, last) + (position - first))
+            position += last - first
+        return np.concatenate(found)
+
+    def document_lengths(self) -> npt.NDArray[np.int32]:
+        """Tokens of every document, in order; reads the lengths of all files, 4 bytes a document."""
+        lengths = [f.document_lengths() for f in self.files]
+        return np.concatenate([np.empty(0, np.int32), *lengths]).astype(np.int32, copy=False)
+
+    def file_at(self, position: int) -> Place:
+        """The file that holds a token, and where in it; IndexError outside the dataset."""
+        ((file, first, _),) = self._pieces(position, 1)
+        return Place(file.shard, first)
+
+    def _pieces(self, start: int, length: int) -> Iterable[tuple[TokenFile, int, int]]:
+        """The parts of files that make up a range: file, first token, end."""
+        if not 0 <= start <= start + length <= len(self):
+            raise IndexError(f"tokens {start}:{start + length} of {self.source}, which has {len(self)}")
+        stop, index, pieces = start + length, int(self.ends.searchsorted(start, side="right")), []
+        while start < stop:
+            end = int(self.ends[index])
+            file, last = self.files[index], min(stop, end)
+            offset = end - len(file)
+            if start < last:
+                pieces.append((file, start - offset, last - offset))
+            start, index = last, index + 1
+        return pieces
+
+
+def open_corpus(reader: Reader, split: Split) -> list[Dataset]:
+    """The datasets of a split of a `TokenShard` table, by source; files in the order of their rows.
+
+    Raises ContractError with every file that is missing or not what its row says.
+    """
+    sources: dict[str, list[TokenFile]] = {}
+    problems: list[str] = []
+    for row in reader.rows():
+        if row.split == split:
+            file = TokenFile(row, reader.base / row.bin.path, reader.base / row.idx.path)
+            problems += _problems(file, reader.base)
+            sources.setdefault(row.source, []).append(file)
+    if problems:
+        raise ContractError(str(reader.folder), problems)
+    _allow_open_files(2 * sum(map(len, sources.values())) + FILES_BESIDE)
+    return [Dataset(source, sources[source]) for source in sorted(sources)]
+
+
+def _problems(file: TokenFile, base: Path) -> list[str]:
+    shard = file.shard
+    problems = [p for blob in (shard.bin, shard.idx) for p in _blob_problems(blob, base)]
+    if problems:
+        return problems
+    if shard.bin.size_bytes != shard.num_tokens * file.itemsize:
+        found = f"the file holds {shard.bin.size_bytes / file.itemsize:g}"
+        problems.append(f"{shard.bin.path}: the row says {shard.num_tokens} tokens, {found}")
+    with file.idx.open("rb") as stream:
+        head = stream.read(HEADER.size)
+    if len(head) < HEADER.size or not head.startswith(MAGIC):
+        return [*problems, f"{shard.idx.path}: not a Megatron index"]
+    _, _, code, num_sequences, _ = HEADER.unpack(head)
+    if code != CODES[shard.dtype]:
+        found = DTYPES.get(code, f"type code {code}")
+        problems.append(f"{shard.idx.path}: the row says ids of {shard.dtype}, the index {found}")
+    if num_sequences != shard.num_documents:
+        problems.append(
+            f"{shard.idx.path}: the row says {shard.num_documents} documents, the index holds {num_sequences}"
+        )
+    return problems
+
+
+def _blob_problems(blob: BlobRef, base: Path) -> list[str]:
+    try:
+        blob.open_path(base)
+    except ContractError as error:
+        return [f"{blob.path}: {p}" for p in error.problems]
+    return []
+
+
+def _allow_open_files(count: int) -> None:
+    """A mapped file stays open: raise this process's own limit as far as it needs, if it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise ContractError("the token files", [f"{count} files must be open at once, the limit is {hard}: ulimit -Hn"])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
