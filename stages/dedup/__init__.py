@@ -22,6 +22,7 @@ class Dedup(Stage):
     inputs = {"documents": Document}
     outputs = {"documents": Document, "duplicates": Duplicate, "dropped": Dropped}
     packages = ("numpy", "xxhash", "rbloom")
+    shares = ("sketch",)
     conserves = ("documents", "documents")
 
     ngram_words: Annotated[int, Field(ge=1, le=64)] = 5

@@ -13,8 +13,8 @@ from rbloom import Bloom
 from schemas.corpus import Duplicate
 from stages.base import SettingsError
 from stages.dedup import Dedup
-from stages.dedup.minhash import MinHash, hash_ngrams
-from stages.dedup.normalize import normalize, words
+from stages.sketch.minhash import MinHash, hash_ngrams
+from stages.sketch.normalize import normalize, words
 from stages.tables import Outputs, Reader
 
 BATCH_ROWS = 256  # documents held as Python strings at a time; the result does not depend on it

@@ -21,8 +21,8 @@ from schemas.manifest import Manifest
 from stages.command import main
 from stages.dedup import Dedup, lshbloom
 from stages.dedup.lshbloom import BandFilters, Seen
-from stages.dedup.minhash import MinHash, hash_ngrams
-from stages.dedup.normalize import normalize, words
+from stages.sketch.minhash import MinHash, hash_ngrams
+from stages.sketch.normalize import normalize, words
 
 ROOT = Path(__file__).parents[3]
 CORPORA = ROOT.parent / "shared" / "data" / "corpora"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.dedup.normalize import normalize, words
+from stages.sketch.normalize import normalize, words
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.dedup import minhash
-from stages.dedup.minhash import MinHash, hash_ngrams
+from stages.sketch import minhash
+from stages.sketch.minhash import MinHash, hash_ngrams
 
 MASK = 2**64 - 1
 WORDS = st.lists(st.sampled_from(["a", "b", "ab", "c"]), max_size=30)
