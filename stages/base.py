@@ -74,7 +74,11 @@ def setting_problems(stage: type[Stage], error: ValidationError) -> list[str]:
     problems = []
     for e in error.errors():
         where = f"{stage.name}.{'.'.join(map(str, e['loc']))}"
-        if e["type"] == "extra_forbidden":
+        if not e["loc"]:  # of the settings together: a validator's own words
+            problems += [f"{stage.name}: {line}" for line in e["msg"].removeprefix("Value error, ").split("\n")]
+        elif e["type"] == "extra_forbidden" and e["loc"][1:]:
+            problems.append(f"{where}: no such setting")
+        elif e["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(e["loc"][-1]), stage.model_fields, n=1)
             hint = f"did you mean {stage.name}.{near[0]}?" if near else f"settings: {', '.join(stage.model_fields)}"
             problems.append(f"{where}: no such setting; {hint}")
