@@ -9,7 +9,7 @@ What it gives up: Megatron's order. All arrays here have one element a sample as
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ from schemas.table import ContractError
 from stages.stream.apportion import Apportionment
 from stages.stream.feistel import named_keys, numbered_keys, permute, unpermute
 from stages.stream.mixture import Phase
-from stages.stream.order import Indices, Samples, Span
+from stages.stream.order import Array, Indices, Pieces, Samples, Span
+
+SPANS_AT_A_TIME = 1 << 20  # 16 MiB
 
 
 class Packing(Protocol):
@@ -28,8 +30,11 @@ class Packing(Protocol):
 
     def __len__(self) -> int: ...
 
-    def spans(self, sample: int) -> list[Span]:
-        """Where the tokens of a sample lie, in order."""
+    def pieces(self, samples: Indices) -> Pieces:
+        """Where the tokens of these samples lie; IndexError for one that does not exist."""
+
+    def covering(self, start: int, length: int) -> Indices:
+        """Samples, ascending, that hold any of the tokens `start : start + length`."""
 
 
 class Contiguous:
@@ -41,28 +46,49 @@ class Contiguous:
     def __len__(self) -> int:
         return max(self.num_tokens - 1, 0) // self.sequence_tokens
 
-    def spans(self, sample: int) -> list[Span]:
-        """One window; IndexError if there is no such sample."""
-        if not 0 <= sample < len(self):
-            raise IndexError(f"sample {sample} of {self.source}, which has {len(self)}")
-        return [Span(sample * self.sequence_tokens, self.sequence_tokens + 1)]
+    def pieces(self, samples: Indices) -> Pieces:
+        """One window a sample."""
+        _check_samples(samples, self)
+        return Pieces(samples, samples * self.sequence_tokens, np.full_like(samples, self.sequence_tokens + 1))
+
+    def covering(self, start: int, length: int) -> Indices:
+        """The windows that a range lies in: two where it touches the token that they share."""
+        first = max(start - 1, 0) // self.sequence_tokens
+        last = min((start + length - 1) // self.sequence_tokens, len(self) - 1)
+        return np.arange(first, last + 1 if length else first)
 
 
 class BestFit:
-    """Sample s is a bin of whole documents: rows `ends[s - 1] .. ends[s]` of `spans` (start and length), mapped arrays."""
+    """Sample s is a bin of documents: rows `ends[s - 1] .. ends[s]` of `spans` (N x 2: start, length), arrays of `packing`."""
 
-    def __init__(self, source: str, ends: npt.NDArray[Any], spans: npt.NDArray[Any]) -> None:
+    def __init__(self, source: str, ends: Array, spans: Array) -> None:
         self.source, self._ends, self._spans = source, ends, spans
 
     def __len__(self) -> int:
         return len(self._ends)
 
-    def spans(self, sample: int) -> list[Span]:
-        """The documents of a bin, or parts of long ones, by position; IndexError if there is no such sample."""
-        if not 0 <= sample < len(self):
-            raise IndexError(f"sample {sample} of {self.source}, which has {len(self)}")
-        first = int(self._ends[sample - 1]) if sample else 0
-        return [Span(int(start), int(length)) for start, length in self._spans[first : int(self._ends[sample])]]
+    def pieces(self, samples: Indices) -> Pieces:
+        """The documents of each bin, or parts of long ones, by position."""
+        _check_samples(samples, self)
+        lasts, firsts = self._ends[samples], np.where(samples > 0, self._ends[samples - 1], 0)
+        counts = lasts - firsts
+        rows = np.arange(counts.sum()) + np.repeat(firsts - (np.cumsum(counts) - counts), counts)
+        spans = self._spans[rows]
+        return Pieces(np.repeat(samples, counts), spans[:, 0], spans[:, 1])
+
+    def covering(self, start: int, length: int) -> Indices:
+        """The bins that hold parts of a range: one look at every span, a block at a time."""
+        found = [np.empty(0, np.int64)]
+        for first in range(0, len(self._spans), SPANS_AT_A_TIME):
+            starts, lengths = self._spans[first : first + SPANS_AT_A_TIME].T
+            rows = np.flatnonzero((starts < start + length) & (starts + lengths > start)) + first
+            found.append(self._ends.searchsorted(rows, side="right"))
+        return np.unique(np.concatenate(found))
+
+
+def _check_samples(samples: Indices, packing: Packing) -> None:
+    if (wrong := (samples < 0) | (samples >= len(packing))).any():
+        raise IndexError(f"sample {samples[wrong][0]} of {packing.source}, which has {len(packing)}")
 
 
 class VirtualOrder:
@@ -104,7 +130,16 @@ class VirtualOrder:
 
     def spans(self, dataset: int, sample: int) -> list[Span]:
         """Where the tokens of a sample lie."""
-        return self.packings[dataset].spans(sample)
+        pieces = self.packings[dataset].pieces(np.array([sample]))
+        return [Span(int(start), int(length)) for start, length in zip(pieces.starts, pieces.lengths, strict=True)]
+
+    def pieces(self, dataset: int, samples: Indices) -> Pieces:
+        """Where the tokens of these samples of a dataset lie."""
+        return self.packings[dataset].pieces(samples)
+
+    def covering(self, dataset: int, start: int, length: int) -> Indices:
+        """Samples of a dataset, ascending, that hold any of its tokens `start : start + length`."""
+        return self.packings[dataset].covering(start, length)
 
     def find(self, dataset: int, samples: Indices) -> Indices:
         """Positions in the run, ascending, at which any of these samples of a dataset are taken: a few a sample and epoch."""
