@@ -1,4 +1,4 @@
-"""The command `parsl`: run, plan, status, stop, report, stages. `python -m workflows` is the same.
+"""The command `parsl`: run, plan, status, report, trace, ask, stop, stages. `python -m workflows` is the same.
 
 Parsl itself ships no command of this name (a test watches for that).
 """
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     _verb(verbs, "plan", commands.plan, "what would run, what is done, and why; runs nothing")
     _verb(verbs, "status", commands.status, "how far each stage is")
     _verb(verbs, "report", commands.report, "write the report again")
+    _trace(verbs)
     ask = verbs.add_parser("ask", help="put a question to the served model")
     ask.add_argument("prompt", nargs="?", help="the question (default: the one that deploy asked)")
     stop = verbs.add_parser("stop", help="end the servers that deploy has left running")
@@ -71,20 +72,42 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser:
+    verb = _recipe_verb(verbs, name, do, words)
+    verb.add_argument("--only", metavar="STAGE", help="this stage alone")
+    verb.add_argument("--from", dest="start", metavar="STAGE", help="this stage and what follows from it")
+    verb.add_argument("--until", metavar="STAGE", help="this stage and what it needs")
+    verb.add_argument("--stub", action="store_true", help="sample rows instead of work: tests the graph in seconds")
+    verb.add_argument("--container", action="store_true", help="run each stage in its image")
+    return verb
+
+
+def _recipe_verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
     verb.add_argument(
         "recipe", type=Path, nargs="?", default=PRETRAIN, help="recipe file (default: workflows/pretrain.py)"
     )
     verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
-    verb.add_argument("--only", metavar="STAGE", help="this stage alone")
-    verb.add_argument("--from", dest="start", metavar="STAGE", help="this stage and what follows from it")
-    verb.add_argument("--until", metavar="STAGE", help="this stage and what it needs")
     verb.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", help="change a setting")
     verb.add_argument("--settings", type=Path, metavar="FILE", help="settings by stage, a TOML or JSON file")
-    verb.add_argument("--stub", action="store_true", help="sample rows instead of work: tests the graph in seconds")
-    verb.add_argument("--container", action="store_true", help="run each stage in its image")
     verb.set_defaults(do=do, read_overrides=read_overrides)
     return verb
+
+
+def _trace(verbs: Any) -> None:
+    words = "which documents a training step saw, which steps saw a document, how many tokens of each licence"
+    verb = _recipe_verb(verbs, "trace", commands.trace, words)
+    which = verb.add_mutually_exclusive_group()
+    which.add_argument("--node", metavar="NAME", help="the recipe's training stage (default: its first)")
+    which.add_argument("--run", type=Path, metavar="DIR", help="the output folder of a training stage, of any recipe")
+    question = verb.add_mutually_exclusive_group()
+    question.add_argument("--step", type=int, metavar="N", help="documents of step N, from 1")
+    question.add_argument(
+        "--document", metavar="ID", help="steps that saw a document: doc_id or its beginning, DOI, path"
+    )
+    question.add_argument("--licence", action="store_true", help="tokens by licence and source, up to the last step")
+    verb.add_argument("--sample", type=int, metavar="K", help="with --step: its sample K, from 1, with the text")
+    verb.add_argument("--json", action="store_true", help="for programs")
+    verb.add_argument("--all", action="store_true", help="every row of a long list")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,13 @@ def report(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def trace(options: argparse.Namespace, console: Console) -> int:
+    """`parsl trace`: the documents of a step, the steps of a document, the tokens of each licence."""
+    from workflows.trace import trace as answer_trace
+
+    return answer_trace(options, console)
+
+
 def ask(options: argparse.Namespace, console: Console) -> int:
     """`parsl ask`: one question to the newest living server, and its answer."""
     living = [e for e in all_endpoints(load_site(options.site).root) if alive(e)]

@@ -181,6 +181,23 @@ def scores(name: str, title: str, rows: Rows, who: Mapping[Contestant, str]) -> 
         return _svg(figure, name, f"{title} with 95 % intervals; the values are in the table of scores")
 
 
+def fertility(name: str, title: str, rows: Rows, tokenizers: Sequence[str]) -> Markup:
+    """Kinds of text on one axis, tokens a byte on the other: a point a tokenizer. `rows` have `kind` and `values`."""
+    with _figure(WIDE[0], 90 + 14 * len(rows) * (len(tokenizers) + 1), 60, 56) as (figure, axes):
+        for i, tokenizer in enumerate(tokenizers):
+            offset, look = (i - (len(tokenizers) - 1) / 2) * 0.6 / len(tokenizers), _look(i, len(tokenizers))
+            at = [y + offset for y, r in enumerate(rows) if tokenizer in r["values"]]
+            values = [r["values"][tokenizer] for r in rows if tokenizer in r["values"]]
+            axes.errorbar(values, at, markersize=6, linestyle="none", label=shorten(tokenizer, MAX_LABEL_CHARS), **look)
+        axes.set_yticks(range(len(rows)), [r["kind"] for r in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(left=0)
+        axes.grid(visible=False, axis="y")
+        axes.set_title(f"{title} (fewer is better)")
+        figure.legend(loc="lower left", ncols=3)
+        return _svg(figure, name, f"{title}, by kind of text and tokenizer; the values are in the table beside it")
+
+
 def _look(i: int, count: int) -> dict[str, str]:
     """The last contestant carries the accent; shapes tell the others apart without colour."""
     if i == count - 1:

@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from workflows.report import NodeLike, charts, corpus, evaluation, formats, training
+from workflows.report import NodeLike, charts, corpus, evaluation, formats, stream, training
 from workflows.report.graph import BOX_HEIGHT, BOX_WIDTH, draw
 from workflows.report.summary import Summary, summarize, totals
 from workflows.report.tables import Tables
@@ -38,6 +38,7 @@ def render(nodes: Sequence[NodeLike], title: str) -> str:
             "box": (BOX_WIDTH, BOX_HEIGHT),
             "drops": _drops(tables, summaries),
             "corpus": _corpus(tables),
+            "stream": _stream(tables, summaries),
             "training": _training(tables),
             "evaluation": _evaluation(tables, summaries),
             "endpoints": evaluation.endpoints(tables),
@@ -99,6 +100,24 @@ def _corpus(tables: Tables) -> Context | None:
         return None
     chart = charts.histogram("lengths", "Documents by length in tokens", tokens["histogram"]) if tokens else None
     return {**rows, "tokens": tokens, "chart": chart}
+
+
+def _stream(tables: Tables, summaries: Sequence[Summary]) -> Context | None:
+    """Mixture, ledger, tokens by licence that training saw, fertility."""
+    fertility = stream.fertility(tables)
+    rows = {
+        "orders": stream.orders(tables),
+        "mixture": stream.mixture(tables, summaries),
+        "ledgers": stream.ledgers(tables),
+        "seen": stream.seen(tables, summaries),
+    }
+    if fertility is None and not any(rows.values()):
+        return None
+    chart = None
+    if fertility:
+        kinds = [r for r in fertility["rows"] if r["source"] is None]
+        chart = charts.fertility("fertility", "tokens a byte", kinds, fertility["tokenizers"])
+    return {**rows, "fertility": fertility, "chart": chart}
 
 
 def _training(tables: Tables) -> Context | None:

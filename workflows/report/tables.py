@@ -15,14 +15,14 @@ from schemas.corpus import Document, Dropped, Duplicate, SourceFile
 from schemas.evaluation import Sample, Score
 from schemas.serving import Endpoint
 from schemas.table import ContractError, Row
-from schemas.tokens import TokenizedDocument, Tokenizer
-from schemas.training import Checkpoint, Model, TrainStep, Validation
+from schemas.tokens import Fertility, MixtureShare, TokenizedDocument, Tokenizer, TokenOrder
+from schemas.training import BatchLedger, Checkpoint, Model, TrainStep, Validation
 from stages.tables import Reader
 from workflows.report.summary import Summary
 
 SHOWN: tuple[type[Row], ...] = (
-    SourceFile, Document, Dropped, Duplicate, Tokenizer, TokenizedDocument, TrainStep, Validation, Checkpoint, Model,
-    Score, Sample, Endpoint,
+    SourceFile, Document, Dropped, Duplicate, Tokenizer, Fertility, TokenizedDocument, TokenOrder, MixtureShare,
+    TrainStep, BatchLedger, Validation, Checkpoint, Model, Score, Sample, Endpoint,
 )  # fmt: skip
 CONFIG: dict[str, Any] = {"threads": "1", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 

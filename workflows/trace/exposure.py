@@ -1,5 +1,6 @@
 """What a step saw, which steps saw a document, and how many tokens of each licence a model saw: exact, no sampling."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -60,6 +61,11 @@ class Exposure:
             words = f"step {step}: the ledger says {recorded}, the order gives {found}"
             cure = "token files, index or code are not those that the run used, so no step can be traced"
             raise ContractError("the ledger", [words, cure])
+
+
+def ledger_digest(digests: str) -> str:
+    """32 hex digits for a whole ledger, from those of its steps in order, one after the other."""
+    return hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
 
 
 class Run(NamedTuple):

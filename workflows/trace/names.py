@@ -56,7 +56,8 @@ class Names:
                     columns = f"doc_id, NULL AS path, NULL AS title, NULL AS doi, {NO_DROP}"
                     found.append(self._rows(base / name, TokenizedDocument, columns))
                 elif output.contract == Dropped.contract():
-                    columns = f"row_id, path, NULL, NULL, '{manifest.stage}', reason, detail"
+                    stage = manifest.stage.replace("'", "''")
+                    columns = f"row_id, path, NULL, NULL, '{stage}', reason, detail"
                     found.append(self._rows(base / name, Dropped, columns))
         reduce(lambda one, other: one.union(other), found).create_view("found")
 

@@ -5,7 +5,7 @@ document's ids are not its text (another kind of tokenizer, or one that rewrites
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from stages.stream.corpus import Dataset
 from stages.tables import Reader
+from workflows.trace.exposure import Run
 
 Ids = npt.NDArray[np.int64]
 COLUMNS = ["doc_id", "text", "pages"]
@@ -74,13 +76,26 @@ class Paged:
         return sorted({page for page, begin, end in self._pages if begin < last and end > first})
 
 
-def read_documents(reader: Reader, doc_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """`doc_id`, `text` and `pages` of some documents; of the rest only the ids are read."""
-    wanted = set(doc_ids)
+def read_documents(reader: Reader, doc_ids: Collection[str]) -> Iterator[dict[str, Any]]:
+    """`doc_id`, `text` and `pages` of some documents; of the row groups without them only the ids are read."""
     for part in reader.output.parts:
         with pq.ParquetFile(reader.base / part.path) as parquet:
             for group in range(parquet.num_row_groups):
-                ids = parquet.read_row_group(group, ["doc_id"])["doc_id"]
-                rows = [i for i, doc_id in enumerate(ids.to_pylist()) if doc_id in wanted]
+                ids = parquet.read_row_group(group, ["doc_id"])["doc_id"].to_pylist()
+                rows = [i for i, doc_id in enumerate(ids) if doc_id in doc_ids]
                 if rows:
                     yield from parquet.read_row_group(group, COLUMNS).take(rows).to_pylist()
+
+
+def pages_of(
+    texts: Reader, vocabulary: Vocabulary, datasets: Sequence[Dataset], runs: Mapping[str, Sequence[Run]]
+) -> dict[Run, list[int]]:
+    """The pages of runs of tokens, which are given by document; one document's text is held at a time."""
+    found: dict[Run, list[int]] = {}
+    for row in read_documents(texts, runs.keys()):
+        mine = runs[row["doc_id"]]
+        placed = mine[0].document
+        ids = datasets[placed.dataset].read(placed.start, placed.num_tokens)
+        paged = Paged(vocabulary, ids, row["text"], row["pages"])
+        found |= {run: paged.pages(run.start, run.start + run.length) for run in mine}
+    return found

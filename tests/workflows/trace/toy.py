@@ -38,8 +38,8 @@ def write_corpus(folder: Path, num_files: dict[str, int], seed: int = 0, max_tok
     chance = random.Random(seed)
     shards: list[TokenShard] = []
     rows: list[TokenizedDocument] = []
-    for source in num_files:
-        for part in range(num_files[source]):
+    for source, count in num_files.items():
+        for part in range(count):
             lengths = [chance.randint(1, max_tokens) for _ in range(chance.randint(part == 0, 9))]
             shard, some = _file(folder / "files", "train", source, part, lengths)
             shards, rows = [*shards, shard], [*rows, *some]
