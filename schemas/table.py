@@ -276,5 +276,6 @@ def _inside(value: Any, limit: Any) -> Any:
         value = min(value, bound - step * (kind is at.Lt))
     elif kind is at.MinLen and isinstance(value, list):
         value = value * bound
-    # The only pattern in use is that of a hexadecimal digest.
-    return hashlib.sha256(value.encode()).hexdigest() if getattr(limit, "pattern", None) else value
+    if pattern := getattr(limit, "pattern", None):  # the only patterns in use are those of hexadecimal digests
+        return hashlib.sha256(value.encode()).hexdigest()[: int(pattern.split("{")[1].rstrip("}$"))]
+    return value
