@@ -1,216 +1,252 @@
-"""Documents to token files: split, train or load the tokenizer, encode in row order, write as the ids come.
+"""Documents to token files: read, encode, write, each in a thread of its own, a piece of some 32 MB at a time.
 
-A kill costs at most one batch: `tokens/lengths` holds how many ids each document gave, and is written after the ids
-are on disk, so a second run cuts the files to what it says and goes on. `tokens/key` says of which settings, input and
-code these files are; others start from nothing.
+Nothing is done document by document in Python. A piece's texts are put in the order of their files before they are
+encoded, so that each file takes one slice of the ids. Rows go out in the order in which they came.
 """
 
 import hashlib
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from schemas.manifest import write_atomic
 from schemas.table import ContractError, sha256_file
-from schemas.tokens import Split, TokenizedDocument, Tokenizer, TokenShard
-from stages.base import SettingsError, Stage, code_sha256
-from stages.stream.megatron import DtypeName, IndexedWriter, dtype_for
-from stages.stream.split import Mask, held_out, split_rule
-from stages.stream.vocabulary import load, num_ids, special_id
+from schemas.tokens import Split, SplitRule, Tokenizer
+from stages.base import Stage, code_sha256
+from stages.stream import vocabulary
+from stages.stream.megatron import CODES, DTYPES, dtype_for
+from stages.stream.split import held_out
 from stages.tables import Outputs, Reader
 from stages.tokenize import Tokenize
-from stages.train_tokenizer import bpe
+from stages.tokenize.encoders import Encoded, Encoder, choose
+from stages.tokenize.token_files import Lengths, TokenFolder, Tokens
 
 if TYPE_CHECKING:
     import tokenizers
 
-BATCH_ROWS = 64  # of papers: about 4 MB of text, 2 s of work, 100 MB while it is encoded
+PIECE_BYTES = (
+    32 << 20
+)  # of text: enough for a hundred cores, and 250 MB of memory for the three pieces that are under way
+PIECE_ROWS = 1 << 17
+SAMPLE_CHARS = 4096
+NUM_SAMPLES = 16
 COLUMNS = ["doc_id", "text", "path", "source", "licence"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-Lengths = npt.NDArray[np.int32]
+
+Indices = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 
-def tokenize(stage: Tokenize, documents: Reader, outputs: Outputs) -> None:
+class Piece(NamedTuple):
+    """Some rows of a shard, and in which file each belongs.
+
+    `order` lists the rows file by file (R), `groups` the files (split and source), `stops` where in `order` each ends.
+    """
+
+    rows: pa.RecordBatch
+    order: Indices
+    groups: list[tuple[Split, str]]
+    stops: Indices
+
+    def texts(self) -> pa.StringArray:
+        """The texts, file by file."""
+        texts = self.rows["text"]
+        return texts if len(self.groups) == 1 else texts.take(pa.array(self.order))
+
+    def slices(self) -> Iterator[tuple[tuple[Split, str], slice]]:
+        """Each file, and which of the rows in `order` are its."""
+        first = 0
+        for group, last in zip(self.groups, self.stops.tolist(), strict=True):
+            yield group, slice(first, last)
+            first = last
+
+    def in_row_order(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Values that are in the order of the files, in the order of the rows."""
+        placed = np.empty_like(values)
+        placed[self.order] = values
+        return placed
+
+
+class Vocabulary(NamedTuple):
+    """The tokenizer of this run: its row, its file, and the file as `tokenizers` reads it."""
+
+    row: Tokenizer
+    file: Path
+    tokenizer: "tokenizers.Tokenizer"
+
+
+def tokenize(stage: Tokenize, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     """Do the stage's work; see `Tokenize`."""
-    if outputs.shard[1] != 1:
-        raise SettingsError("tokenize: one tokenizer and one token stream a split: run it as one shard")
-    ids = [i for b in documents.batches(["doc_id"]) for i in b["doc_id"].to_pylist()]
-    mask = held_out(split_rule([ids], stage.seed, stage.validation_fraction), ids)
-    if not len(mask):
+    documents = inputs["documents"]
+    if not documents.output.num_rows:
         raise ContractError(str(documents.folder), ["no document to tokenize: look at what the stages before dropped"])
-    folder = _work_folder(stage, documents, outputs.folder)
-    tokenizer = _tokenizer(stage, documents, mask, outputs)
-    encoder = Encoder(tokenizer, special_id(tokenizer, stage.eod_token))
-    dtype = dtype_for(num_ids(tokenizer))
-    writers = _encode(encoder, Work(documents, mask, outputs, folder), dtype)
-    _describe(stage, encoder, writers, outputs)
-    (folder / "lengths").unlink()
-    (folder / "key").unlink()
-
-
-def _work_folder(stage: Stage, documents: Reader, out: Path) -> Path:
-    """Return the folder of the token files, emptied unless it is the beginning of this very work."""
-    parts = (stage.model_dump_json(), stage.external(), documents.record().fingerprint, code_sha256(type(stage)))
-    key = hashlib.sha256("\n".join([*parts, documents.output.model_dump_json()]).encode()).hexdigest()
-    folder = out / "tokens"
-    if not (folder / "key").is_file() or (folder / "key").read_text() != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        (out / "tokenizer.json").unlink(missing_ok=True)
-        folder.mkdir(parents=True)
-        write_atomic(folder / "key", key)
-    return folder
-
-
-def _tokenizer(stage: Tokenize, documents: Reader, mask: Mask, outputs: Outputs) -> "tokenizers.Tokenizer":
-    file = outputs.folder / "tokenizer.json"
-    if not file.exists():
-        if stage.tokenizer:
-            load(Path(stage.tokenizer).expanduser())  # refuse it before it is copied
-            temporary = file.with_suffix(".tmp")
-            shutil.copyfile(Path(stage.tokenizer).expanduser(), temporary)
-            temporary.replace(file)
-        else:
-            outputs.progress.start("documents (training the tokenizer)", int((~mask).sum()))
-            bpe.train(_training_texts(documents, mask, outputs), stage.vocab_size, file)
-    return load(file)
-
-
-def _training_texts(documents: Reader, mask: Mask, outputs: Outputs) -> Iterator[list[str]]:
-    row = 0
-    for batch in documents.batches(["text"], BATCH_ROWS):
-        texts = [t for t, out in zip(batch["text"].to_pylist(), mask[row:], strict=False) if not out]
-        row += batch.num_rows
-        yield texts
-        outputs.progress.advance(len(texts))
-
-
-class Encoder:
-    """Texts to ids, each text with the end token after it."""
-
-    def __init__(self, tokenizer: "tokenizers.Tokenizer", eod_id: int) -> None:
-        self.tokenizer, self.eod_id = tokenizer, eod_id
-
-    def __call__(self, texts: list[str]) -> list[list[int]]:
-        """Encode in parallel, in order; a text that gives no token gives no end token either."""
-        found = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [[*e.ids, self.eod_id] if e.ids else [] for e in found]
-
-
-class Work:
-    """What the encoding loop reads and writes: rows, their sides, tables and folder."""
-
-    def __init__(self, documents: Reader, mask: Mask, outputs: Outputs, folder: Path) -> None:
-        self.documents, self.mask, self.outputs, self.folder = documents, mask, outputs, folder
-        self.starts = dict.fromkeys(SPLITS, 0)
-
-    def batches(self) -> Iterator[tuple[pa.RecordBatch, Mask, int]]:
-        """Yield rows, their sides, and the number of the first."""
-        row = 0
-        for batch in self.documents.batches(COLUMNS, BATCH_ROWS):
-            yield batch, self.mask[row : row + batch.num_rows], row
-            row += batch.num_rows
-
-    def bin(self, split: Split) -> Path:
-        """Return the file for a split's ids."""
-        return self.folder / f"{split}-00000.bin"
-
-    def mine(self, lengths: Lengths, side: int) -> Lengths:
-        """Pick those of the first rows' lengths that went to a side."""
-        mine: Lengths = lengths[(self.mask[: len(lengths)] == side) & (lengths > 0)]
-        return mine
-
-    def record(self, batch: pa.RecordBatch, sides: Mask, lengths: Lengths) -> None:
-        """Write the rows of a batch that is encoded."""
-        for fields, side, length in zip(batch.to_pylist(), sides, lengths.tolist(), strict=True):
-            if not length:
-                words = f"{len(fields['text'])} characters, and the tokenizer makes nothing of them"
-                self.outputs.drop(fields["doc_id"], "no tokens", words, fields["path"])
-                continue
-            split = SPLITS[int(side)]
-            self.outputs["documents"].write(_row(fields, split, self.starts[split], length))
-            self.starts[split] += length
-
-
-def _row(fields: dict[str, Any], split: Split, start: int, length: int) -> TokenizedDocument:
-    return TokenizedDocument(
-        doc_id=fields["doc_id"],
-        split=split,
-        shard=0,
-        start=start,
-        num_tokens=length,
-        num_bytes=len(fields["text"].encode()),
-        source=fields["source"],
-        licence=fields["licence"],
-    )
-
-
-def _encode(encoder: Encoder, work: Work, dtype: DtypeName) -> dict[Split, IndexedWriter]:
-    """Encode what an earlier run has not; return the finished writers."""
-    done = _done(work, np.dtype(dtype).itemsize)
-    work.outputs.progress.start("documents", len(work.mask), len(done))
-    with ExitStack() as stack:
-        journal = stack.enter_context((work.folder / "lengths").open("ab"))
-        journal.truncate(done.nbytes)
-        writers = {}
-        for side, split in enumerate(SPLITS):
-            writer = IndexedWriter(work.bin(split), dtype, work.mine(done, side))
-            writers[split] = stack.enter_context(writer)
-        for batch, sides, row in work.batches():
-            known = done[row : row + batch.num_rows]
-            ids = encoder(batch["text"].to_pylist()[len(known) :])
-            lengths = np.array([len(i) for i in ids], np.int32)
-            if ids:
-                _append(ids, sides[len(known) :], writers)
-                journal.write(lengths.tobytes())
-                journal.flush()
-            work.record(batch, sides, np.concatenate([known, lengths]))
-            work.outputs.progress.advance(len(ids), tokens=sum(work.starts.values()))
-    return writers
-
-
-def _append(ids: list[list[int]], sides: Mask, writers: dict[Split, IndexedWriter]) -> None:
-    for side, split in enumerate(SPLITS):
-        mine = [np.array(i, np.int32) for i, s in zip(ids, sides, strict=True) if i and s == side]
-        if mine:
-            writers[split].append(np.concatenate(mine), np.array([len(i) for i in mine], np.int32))
-            writers[split].sync()
-
-
-def _done(work: Work, itemsize: int) -> Lengths:
-    """Read the lengths that an earlier run wrote; a torn last number, or ids that are not on disk, do not count."""
-    journal = work.folder / "lengths"
-    data = journal.read_bytes() if journal.exists() else b""
-    done = np.frombuffer(data[: len(data) // 4 * 4], np.int32)
-    for side, split in enumerate(SPLITS):
-        expected = int(work.mine(done, side).sum(dtype=np.int64)) * itemsize
-        if expected and (not work.bin(split).exists() or work.bin(split).stat().st_size < expected):
-            return done[:0]
-    return done
-
-
-def _describe(stage: Tokenize, encoder: Encoder, writers: dict[Split, IndexedWriter], outputs: Outputs) -> None:
-    file = outputs.folder / "tokenizer.json"
-    size, digest = num_ids(encoder.tokenizer), sha256_file(file)
-    row = Tokenizer(file=outputs.blob(file), vocab_size=size, eod_token=stage.eod_token, eod_id=encoder.eod_id)
-    outputs["tokenizer"].write(row)
-    for split, writer in writers.items():
-        if not writer.num_documents:
-            writer.bin.unlink()
-            writer.idx.unlink()
+    words, rule = read_vocabulary(inputs["tokenizer"]), only_row(inputs["split"])
+    dtype = dtype_for(words.row.vocab_size)
+    folder = TokenFolder(*_shard_folders(outputs), _key(stage, inputs, outputs.shard), dtype)
+    outputs.progress.start("documents", documents.num_rows, folder.num_rows_done)
+    num_rows = 0
+    pieces = ahead(read_pieces(documents, rule))
+    for piece, encoded in ahead(encode_pieces(pieces, folder.num_rows_done, words, stage)):
+        num_rows += piece.rows.num_rows
+        if encoded is None:
+            _describe(piece, *_reread(piece, folder), folder, outputs)
             continue
-        shard = TokenShard(
-            split=split,
-            bin=outputs.blob(writer.bin),
-            idx=outputs.blob(writer.idx),
-            dtype=writer.dtype,
-            num_tokens=writer.num_tokens,
-            num_documents=writer.num_documents,
-            tokenizer_sha256=digest,
-        )
-        outputs["shards"].write(shard)
+        tokens, lengths = with_ends(encoded, words.row.eod_id, np.dtype(DTYPES[CODES[dtype]]))
+        _describe(piece, lengths, _append(piece, tokens, lengths, folder), folder, outputs)
+        folder.save(num_rows)
+        outputs.progress.reach(num_rows, tokens=folder.num_tokens)
+    folder.finish(num_rows, outputs, words.row.file.sha256)
+
+
+def only_row(reader: Reader) -> Any:
+    """The row of a table that has one; `ContractError` if it has another number."""
+    rows = list(reader.rows())
+    if len(rows) != 1:
+        raise ContractError(str(reader.folder), [f"expected 1 row, found {len(rows)}"])
+    return rows[0]
+
+
+def read_vocabulary(reader: Reader) -> Vocabulary:
+    """The tokenizer that a row points at; `ContractError` says all in which the file is not what the row says."""
+    row: Tokenizer = only_row(reader)
+    file = reader.open_path(row.file)
+    if (found := sha256_file(file)) != row.file.sha256:
+        problem = f"expected the digest {row.file.sha256[:16]}..., found {found[:16]}...: the file changed since"
+        raise ContractError(str(file), [f"{problem}; run train_tokenizer again"])
+    tokenizer = vocabulary.load(file)
+    problems = []
+    if (eod_id := tokenizer.token_to_id(row.eod_token)) != row.eod_id:
+        words = "it has no such token" if eod_id is None else f"its id is {eod_id}"
+        problems.append(f"end token {row.eod_token!r}: expected the id {row.eod_id}, {words}")
+    if (num_ids := vocabulary.num_ids(tokenizer)) > row.vocab_size:
+        problems.append(f"ids: expected less than {row.vocab_size}, found up to {num_ids - 1}")
+    if problems:
+        problems[-1] += "; run train_tokenizer again"
+        raise ContractError(str(file), problems)
+    return Vocabulary(row, file, tokenizer)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; the next one is made in a thread while the last one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = thread.submit(next, items, None)
+            yield item
+
+
+def read_pieces(documents: Reader, rule: SplitRule) -> Iterator[Piece]:
+    """The documents of a shard in pieces of about `PIECE_BYTES` of text, each row with its split."""
+    for batch in documents.batches(COLUMNS, PIECE_ROWS):
+        ends = np.cumsum(pc.binary_length(batch["text"]).to_numpy(), dtype=np.int64)
+        cuts = np.flatnonzero(np.diff(ends // PIECE_BYTES)) + 1
+        for first, last in zip([0, *cuts.tolist()], [*cuts.tolist(), batch.num_rows], strict=True):
+            yield grouped(batch.slice(first, last - first), rule)
+
+
+def grouped(rows: pa.RecordBatch, rule: SplitRule) -> Piece:
+    """Rows with the files that they belong in."""
+    sides = held_out(rule, rows["doc_id"].to_pylist())
+    sources = rows["source"].dictionary_encode()
+    codes = sources.indices.to_numpy() * len(SPLITS) + sides
+    found, counts = np.unique(codes, return_counts=True)
+    names = sources.dictionary.to_pylist()
+    groups = [(SPLITS[code % len(SPLITS)], names[code // len(SPLITS)]) for code in found.tolist()]
+    return Piece(rows, np.argsort(codes, kind="stable"), groups, np.cumsum(counts))
+
+
+def encode_pieces(
+    pieces: Iterable[Piece], num_rows_done: int, words: Vocabulary, stage: Tokenize
+) -> Iterator[tuple[Piece, Encoded | None]]:
+    """Each piece with its ids, file by file; None for those that an earlier process has written."""
+    encoder: Encoder | None = None
+    row = 0
+    for piece in pieces:
+        row += piece.rows.num_rows
+        if row <= num_rows_done:
+            yield piece, None
+            continue
+        if encoder is None:
+            samples = [text[:SAMPLE_CHARS] for text in piece.rows["text"][:NUM_SAMPLES].to_pylist()]
+            encoder = choose(words.tokenizer, words.file, stage.encoder, samples)
+        yield piece, encoder.encode(piece.texts())
+
+
+def with_ends(encoded: Encoded, eod_id: int, dtype: np.dtype[Any]) -> tuple[Tokens, Lengths]:
+    """Ids with the end token after each text, and lengths that count it; a text without tokens has no end either."""
+    full = encoded.lengths > 0
+    ends = np.cumsum(encoded.lengths, dtype=np.int64)[full]
+    return np.insert(encoded.ids.astype(dtype), ends, eod_id), encoded.lengths + full.astype(np.int32)
+
+
+def _append(piece: Piece, tokens: Tokens, lengths: Lengths, folder: TokenFolder) -> Indices:
+    """Write a piece; returns where in its file each row starts, in tokens, file by file."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    starts = ends - lengths
+    for group, rows in piece.slices():
+        file = folder.file(*group)
+        first, last = starts[rows.start], ends[rows.stop - 1]
+        starts[rows] += file.num_tokens - first
+        file.append(tokens[first:last], lengths[rows])
+    return starts
+
+
+def _reread(piece: Piece, folder: TokenFolder) -> tuple[Lengths, Indices]:
+    """Lengths and starts, file by file, of a piece that is on disk."""
+    lengths = np.empty(piece.rows.num_rows, np.int32)
+    starts = np.empty(piece.rows.num_rows, np.int64)
+    for group, rows in piece.slices():
+        file = folder.file(*group)
+        first = file.num_tokens
+        lengths[rows] = file.reread(rows.stop - rows.start)
+        starts[rows] = first + np.cumsum(lengths[rows], dtype=np.int64) - lengths[rows]
+    return lengths, starts
+
+
+def _describe(piece: Piece, lengths: Lengths, starts: Indices, folder: TokenFolder, outputs: Outputs) -> None:
+    """Write a row for every document of a piece, or the reason why it has none."""
+    rows, num_tokens = piece.rows, piece.in_row_order(lengths)
+    group = pa.array(piece.in_row_order(np.repeat(np.arange(len(piece.groups)), np.diff(piece.stops, prepend=0))))
+    files = [str(folder.file(*g).bin.relative_to(outputs.folder)) for g in piece.groups]
+    table = pa.table(
+        {
+            "doc_id": rows["doc_id"],
+            "split": pa.array([split for split, _ in piece.groups]).take(group),
+            "bin": pa.array(files).take(group),
+            "start": piece.in_row_order(starts),
+            "num_tokens": num_tokens.astype(np.int64),
+            "num_bytes": pc.binary_length(rows["text"]).cast(pa.int64()),
+            "source": rows["source"],
+            "licence": rows["licence"],
+        }
+    )
+    kept = pa.array(num_tokens > 0)
+    outputs["documents"].write(table.filter(kept))
+    for fields in rows.filter(pc.invert(kept)).to_pylist():
+        words = f"{len(fields['text'])} characters, and the tokenizer makes nothing of them"
+        outputs.drop(fields["doc_id"], "no tokens", words, fields["path"])
+
+
+def _shard_folders(outputs: Outputs) -> tuple[Path, Path]:
+    """Where this shard's files and their journal are; those of other numbers of shards are removed by the first shard."""
+    index, count = outputs.shard
+    places = [outputs.folder / "tokens", outputs.folder / "progress" / "tokens"]  # progress goes with the commit
+    for folder in (f for place in places for f in place.glob("*") if index == 0):
+        if not folder.name.endswith(f"-of-{count:05d}"):
+            shutil.rmtree(folder)
+    tokens, journal = (place / f"{index:05d}-of-{count:05d}" for place in places)
+    return tokens, journal
+
+
+def _key(stage: Stage, inputs: Mapping[str, Reader], shard: tuple[int, int]) -> str:
+    """What says whether files on disk are the beginning of this very work: its code, its inputs and its shard."""
+    parts = [code_sha256(type(stage)), str(shard)]
+    for reader in inputs.values():
+        parts += [reader.manifest.fingerprint, reader.output.model_dump_json()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

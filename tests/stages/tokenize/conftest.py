@@ -1,23 +1,58 @@
-"""Documents to encode."""
+"""Documents to encode, a tokenizer trained on them, and the tables that the stage reads."""
 
 import hashlib
 import importlib
+import json
 import random
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import pytest
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Reference
 
 from schemas.corpus import Document
+from schemas.table import BlobRef
+from schemas.tokens import SplitRule, Tokenizer
+from stages.command import main
+from stages.stream.vocabulary import SPECIAL_TOKENS
+from stages.tokenize import Tokenize
 from tests.tables import write_table
 
+GPT2 = Path(__file__).parents[4] / "shared" / "data" / "tokenizers" / "gpt2"
 SUBJECTS = ["The sample", "A crystal", "Each of the 24 alloys", "This oxide", "Our β-phase film", "The enzyme"]
 VERBS = ["was heated to", "was measured at", "changes its colour near", "stays stable below", "reacts above"]
 ENDINGS = ["in air.", "under argon (99.9 %).", "as Fig. 3 shows.", "for two days.", "and then cooled.", "…"]
+WORDS = (  # Qwen 2's pattern: digits apart, indentation apart
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
-Maker = Callable[[Sequence[str]], Path]
+
+class Inputs(NamedTuple):
+    """The three tables that the stage reads."""
+
+    documents: Path
+    tokenizer: Path
+    split: Path
+
+    def flags(self, out: Path, **settings: Any) -> list[str]:
+        """The command line that reads them and writes to `out`."""
+        out.mkdir(exist_ok=True)
+        (out / "settings.json").write_text(json.dumps(settings))
+        tables = [word for name, table in self._asdict().items() for word in (f"--{name}", str(table))]
+        return [*tables, "--out", str(out), "--config", str(out / "settings.json")]
+
+    def run(self, out: Path, *flags: str, **settings: Any) -> int:
+        """Run the stage by its command line, in this process; returns the exit code."""
+        with pytest.raises(SystemExit) as exit_:
+            main(Tokenize, [*self.flags(out, **settings), *flags])
+        return int(str(exit_.value.code))
+
+
+Maker = Callable[..., Inputs]
 
 
 def article(seed: int, num_sentences: int = 30) -> str:
@@ -35,14 +70,8 @@ def doc_id(number: int) -> str:
     return hashlib.sha256(b"%d" % number).hexdigest()
 
 
-@pytest.fixture(scope="session")
-def articles() -> list[str]:
-    """40 texts of about 1,700 characters."""
-    return [article(seed) for seed in range(40)]
-
-
-def write_documents(folder: Path, texts: Sequence[str]) -> Path:
-    """Write documents of these texts as an input table; every other one has a licence."""
+def write_documents(folder: Path, texts: Sequence[str], sources: Sequence[str] = ("test",)) -> Path:
+    """Write documents of these texts as an input table, of the sources in turn; every other one has a licence."""
     rows = [
         Document(
             doc_id=doc_id(number),
@@ -50,7 +79,7 @@ def write_documents(folder: Path, texts: Sequence[str]) -> Path:
             pages=[],
             media_type="text/plain",
             path=f"{number}.txt",
-            source="test",
+            source=sources[number % len(sources)],
             licence="CC-BY-4.0" if number % 2 else None,
             title=None,
             doi=None,
@@ -61,18 +90,87 @@ def write_documents(folder: Path, texts: Sequence[str]) -> Path:
     return write_table(folder, Document, rows, name="documents")
 
 
-@pytest.fixture
-def make_table(tmp_path: Path) -> Maker:
-    """Write texts as this test's input table."""
-    return lambda texts: write_documents(tmp_path / "input", texts)
+def write_tokenizer(folder: Path, file: Path, eod_token: str = SPECIAL_TOKENS[0], **changes: Any) -> Path:
+    """Write the row of a tokenizer.json, true unless changed."""
+    loaded = Reference.from_file(str(file))
+    fields = {"vocab_size": max(loaded.get_vocab().values()) + 1, "eod_id": loaded.token_to_id(eod_token)}
+    row = Tokenizer(file=BlobRef.of(file, folder), eod_token=eod_token, **fields | changes)
+    return write_table(folder, Tokenizer, [row], name="tokenizer")
+
+
+def write_split(folder: Path, below: float = 0.25) -> Path:
+    """Write the rule by which about this share of documents is held out."""
+    return write_table(folder, SplitRule, [SplitRule(seed=1, validation_fraction=below, below=below)], name="split")
+
+
+def trained(texts: Sequence[str], file: Path, vocab_size: int = 500) -> Path:
+    """Train a small byte-level BPE by the library itself."""
+    tokenizer = Reference(models.BPE())
+    split = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, last])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.save(str(file))
+    return file
 
 
 @pytest.fixture(scope="session")
-def many(tmp_path_factory: pytest.TempPathFactory, articles: list[str]) -> Path:
-    """Write 640 documents of about 1,700 characters: ten batches."""
+def articles() -> list[str]:
+    """40 texts of about 1,700 characters."""
+    return [article(seed) for seed in range(40)]
+
+
+@pytest.fixture(scope="session")
+def small(articles: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer of 500 ids."""
+    return trained(articles, tmp_path_factory.mktemp("small") / "tokenizer.json")
+
+
+@pytest.fixture(scope="session")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GPT-2's tokenizer, from the files in which it was published."""
+    if not GPT2.exists():
+        pytest.skip("GPT-2's vocabulary is not on this machine")
+    vocab = json.loads((GPT2 / "encoder.json").read_text())
+    merges = [tuple(line.split()) for line in (GPT2 / "vocab.bpe").read_text().splitlines()[1:]]
+    tokenizer = Reference(models.BPE(vocab, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    file = tmp_path_factory.mktemp("gpt2") / "tokenizer.json"
+    tokenizer.save(str(file))
+    return file
+
+
+@pytest.fixture
+def make_inputs(tmp_path: Path, small: Path) -> Maker:
+    """Write texts, and what else the stage reads, as this test's input tables."""
+
+    def make(texts: Sequence[str], sources: Sequence[str] = ("test",), below: float = 0.25, **tokenizer: Any) -> Inputs:
+        return Inputs(
+            write_documents(tmp_path / "input", texts, sources),
+            write_tokenizer(tmp_path / "tokenizer", **{"file": small} | tokenizer),
+            write_split(tmp_path / "split", below),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory, articles: list[str], small: Path) -> Inputs:
+    """Write 640 documents of about 1,700 characters, of three sources."""
     draw = random.Random(0)
     texts = ["\n".join(draw.sample(draw.choice(articles).split("."), 25)) for _ in range(640)]
-    return write_documents(tmp_path_factory.mktemp("many"), texts)
+    folder = tmp_path_factory.mktemp("many")
+    documents = write_documents(folder / "input", texts, ["papers", "records", "Notes / 2024"])
+    return Inputs(documents, write_tokenizer(folder / "tokenizer", small), write_split(folder / "split"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """A killed run goes on where it was and ends with the bytes of an unbroken one."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -10,122 +9,164 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from stages.command import main
-from stages.tokenize import Tokenize, encode
-from stages.train_tokenizer import bpe
+from stages.tokenize import encode, token_files
+from stages.tokenize.encoders import Encoded, Reference
+from tests.stages.tokenize.conftest import Inputs
 
 ROOT = Path(__file__).parents[3]
+# The stage in small pieces, each saved and followed by a rest: a kill finds it at work.
+SLOW = """
+import time
+from stages.command import main
+from stages.tokenize import Tokenize, encode, token_files
+encode.PIECE_BYTES = 40_000
+token_files.SAVE_SECONDS = token_files.SAVE_SHARE = 0
+append = token_files.TokenFile.append
+def slow(*arguments):
+    append(*arguments)
+    time.sleep(0.01)
+token_files.TokenFile.append = slow
+main(Tokenize)
+"""
 
 
-def flags(documents: Path, out: Path) -> list[str]:
-    """The command line of every run here."""
-    out.mkdir(exist_ok=True)
-    (out / "settings.json").write_text(json.dumps({"vocab_size": 500}))
-    return ["--documents", str(documents), "--out", str(out), "--config", str(out / "settings.json")]
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process too work in pieces of about 24 documents, each saved."""
+    monkeypatch.setattr(encode, "PIECE_BYTES", 40_000)
+    monkeypatch.setattr(token_files, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(token_files, "SAVE_SHARE", 0)
 
 
-def finish(documents: Path, out: Path) -> None:
-    """Run to the end in this process."""
-    with pytest.raises(SystemExit) as exit_:
-        main(Tokenize, flags(documents, out))
-    assert exit_.value.code == 0
-
-
-def kill_when(documents: Path, out: Path, moment: Callable[[], bool]) -> int:
-    """Start a process and kill it (SIGKILL) at the moment; returns its exit status."""
-    command = [sys.executable, "-m", "stages.tokenize", *flags(documents, out)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+def kill_when(inputs: Inputs, out: Path, moment: Callable[[], bool], delay: float = 0.0, *flags: str) -> int:
+    """Start a process and kill it (SIGKILL) so many seconds after the moment; returns its exit status."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *inputs.flags(out), *flags], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
     while process.poll() is None and not moment():
-        time.sleep(0.002)
+        time.sleep(0.001)
+    time.sleep(delay)
     process.kill()
     return process.wait()
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Return all files that are the result: tables, tokenizer and token files."""
-    files = [*out.glob("tokens/*"), *out.glob("*/part-*"), out / "tokenizer.json"]
-    return {str(f.relative_to(out)): f.read_bytes() for f in files}
+    """All files that are the result: tables and token files."""
+    found = [f for f in [*out.glob("tokens/*/*"), *out.glob("*/part-*")] if f.is_file()]
+    return {str(f.relative_to(out)): f.read_bytes() for f in found}
 
 
-def encoded(out: Path) -> int:
+def journal(out: Path, shard: str = "00000-of-00001") -> Path:
+    """Where a run writes down how far it is."""
+    return out / "progress" / "tokens" / shard
+
+
+def saved(out: Path, shard: str = "00000-of-00001") -> int:
     """Count the documents that a run has written down as done."""
-    journal = out / "tokens" / "lengths"
-    return journal.stat().st_size // 4 if journal.exists() else 0
+    state = journal(out, shard) / token_files.STATE
+    return int(json.loads(state.read_text())["rows"]) if state.exists() else 0
 
 
 @pytest.fixture(scope="module")
-def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Return the result of an unbroken run."""
+def whole(many: Inputs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The result of an unbroken run, in one piece."""
     out = tmp_path_factory.mktemp("whole")
-    finish(many, out)
+    assert many.run(out) == 0
     return contents(out)
 
 
-def test_killed_at_any_time(many: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    """Killed while it trains, while it encodes and at random times, then run again: the same bytes."""
-    out, draw = tmp_path / "killed", random.Random(os.getpid())
-    times = [time.monotonic() + draw.uniform(2, 6)]
-    moments: list[Callable[[], bool]] = [
-        (out / "tokens" / "key").exists,
-        lambda: (out / "tokenizer.tmp").exists() or (out / "tokenizer.json").exists(),
-        lambda: encoded(out) >= 64,
-        lambda: encoded(out) >= 256,
-        lambda: time.monotonic() > times[0],
-        lambda: encoded(out) >= 448,
-    ]
-    killed = [kill_when(many, out, moment) for moment in moments]
-    assert killed.count(-signal.SIGKILL) >= 4, killed
-    finish(many, out)
+def test_killed_at_any_time(many: Inputs, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """Killed before anything is saved and at random times after, then run again: the same bytes."""
+    out, draw = tmp_path / "killed", random.Random()
+    assert kill_when(many, out, (out / "locks").exists) == -signal.SIGKILL
+    for _ in range(5):
+        before, delay = saved(out), draw.uniform(0, 0.1)
+        kill_when(many, out, lambda before=before: saved(out) > before, delay)
+        assert saved(out) > before
+    assert many.run(out) == 0
     assert contents(out) == whole
 
 
-def test_only_what_was_not_done_is_done_again(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a kill the tokenizer is not trained again and no document that was written down is encoded again."""
+def test_only_what_was_not_done_is_done_again(
+    many: Inputs, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill no document that was written down as done is encoded again."""
     out = tmp_path / "killed"
-    assert kill_when(many, out, lambda: encoded(out) >= 192) == -signal.SIGKILL
-    done, again = encoded(out), list[int]()
-    original = encode.Encoder.__call__
+    assert kill_when(many, out, lambda: saved(out) >= 192) == -signal.SIGKILL
+    done, again = saved(out), list[int]()
+    original = Reference.encode
 
-    def counted(encoder: encode.Encoder, texts: list[str]) -> list[list[int]]:
+    def counted(encoder: Reference, texts: pa.StringArray) -> Encoded:
         again.append(len(texts))
         return original(encoder, texts)
 
-    monkeypatch.setattr(bpe, "train", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr(encode.Encoder, "__call__", counted)
-    finish(many, out)
+    monkeypatch.setattr(Reference, "encode", counted)
+    assert many.run(out, encoder="tokenizers") == 0
     assert 192 <= done < 640
     assert sum(again) == 640 - done
+    assert contents(out) == whole
 
 
-def interrupted(many: Path, out: Path) -> tuple[Path, Path]:
-    """Leave a run half done; returns its journal and its file of training ids."""
-    assert kill_when(many, out, lambda: encoded(out) >= 128) == -signal.SIGKILL
-    return out / "tokens" / "lengths", out / "tokens" / "train-00000.bin"
-
-
-def test_torn_and_lost_writes(many: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    """A number cut in half in the journal, ids beyond it, or ids that never reached the disk: the same bytes."""
+def test_a_lost_shard_is_redone_alone(many: Inputs, tmp_path: Path) -> None:
+    """Of three shards one is killed; running it again changes no byte of the others, and the whole is as if unbroken."""
+    for index in range(3):
+        assert many.run(tmp_path / "unbroken", "--shard", f"{index}/3") == 0
     out = tmp_path / "killed"
-    journal, ids = interrupted(many, out)
-    journal.write_bytes(journal.read_bytes() + b"\x01\x02\x03")
-    with ids.open("ab") as file:
-        file.write(b"beyond the journal")
-    finish(many, out)
-    assert contents(out) == whole
-    (out / "manifest.json").unlink()
-    journal, ids = interrupted(many, out)
-    ids.write_bytes(ids.read_bytes()[: ids.stat().st_size // 2])
-    finish(many, out)
-    assert contents(out) == whole
+    name = "00001-of-00003"
+    assert many.run(out, "--shard", "0/3") == many.run(out, "--shard", "2/3") == 0
+    assert kill_when(many, out, lambda: saved(out, name) >= 50, 0.0, "--shard", "1/3") == -signal.SIGKILL
+    assert many.run(out, "--commit", "3") == 3
+    others = {f: (out / f).stat().st_mtime_ns for f in contents(out) if name not in f}
+    assert many.run(out, "--shard", "1/3") == 0
+    assert {f: (out / f).stat().st_mtime_ns for f in others} == others
+    assert many.run(out, "--commit", "3") == 0
+    assert contents(out) == contents(tmp_path / "unbroken")
 
 
-def test_files_of_other_settings_are_not_taken_up(many: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    """What a killed run with another vocabulary left in the folder is not mixed in."""
+def interrupted(many: Inputs, out: Path, file: str = "train-papers-*.bin") -> Path:
+    """Leave a run half done; returns one of its files."""
+    assert kill_when(many, out, lambda: saved(out) >= 128) == -signal.SIGKILL
+    (found,) = [*(out / "tokens" / "00000-of-00001").glob(file), *journal(out).glob(file)]
+    return found
+
+
+@pytest.mark.parametrize("file", ["train-papers-*.bin", "validation-records-*.lengths"])
+def test_torn_and_lost_writes(many: Inputs, whole: dict[str, bytes], tmp_path: Path, file: str) -> None:
+    """Bytes beyond what was saved, a file that nobody knows, one cut short or gone: the same bytes in the end."""
+    found = interrupted(many, tmp_path / "0", file)
+    with found.open("ab") as stream:
+        stream.write(b"torn")
+    (found.parent / "train-unknown-00000000.bin").write_bytes(b"\1\2")
+    found = interrupted(many, tmp_path / "1", file)
+    found.write_bytes(found.read_bytes()[: found.stat().st_size // 2])
+    interrupted(many, tmp_path / "2", file).unlink()
+    for out in tmp_path.iterdir():
+        assert many.run(out) == 0
+        assert contents(out) == whole
+
+
+def test_files_of_other_work_are_not_taken_up(many: Inputs, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """What a killed run on other inputs, or by other code, left in the folder is not mixed in."""
     out = tmp_path / "killed"
     interrupted(many, out)
-    (out / "tokens" / "key").write_text("of other settings")
-    (out / "tokenizer.json").write_text("{}")
-    finish(many, out)
+    state = journal(out) / token_files.STATE
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"key": "of other work"}))
+    assert many.run(out) == 0
     assert contents(out) == whole
+
+
+def test_killed_when_all_is_written(many: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard that lost its process after its last row, before its record, encodes nothing again."""
+    out = tmp_path / "killed"
+    for index in range(2):
+        assert many.run(out, "--shard", f"{index}/2") == 0
+    before = contents(out)
+    (out / "done" / "00001-of-00002.json").unlink()
+    monkeypatch.setattr(encode, "choose", lambda *_: pytest.fail("an encoder was made"))
+    assert many.run(out, "--shard", "1/2") == 0
+    assert contents(out) == before
+    assert many.run(out, "--commit", "2") == 0
+    assert not (out / "progress").exists()
