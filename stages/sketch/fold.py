@@ -6,7 +6,7 @@ Annex 15 says. A piece of more than 64 characters, which no language has, sends 
 """
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +100,7 @@ def _fold_one(  # noqa: C901, PLR0912 - the automaton is one loop
     i, stop = span
     out, piece, plain, kinds = work.out, work.piece, tables.plain, tables.kinds
     pos = mark = first
-    before, num, bad, letter = -1, 0, 0, False
+    before, num, bad, letter = np.int64(-1), 0, 0, False
     while i < stop:
         if out.size - pos < stop - i + SLACK:
             return NO_ROOM, 0
@@ -162,7 +162,7 @@ def _copy_plain(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def decode(data: Bytes, i: int) -> tuple[int, int]:
+def decode(data: Bytes, i: int) -> tuple[Any, int]:
     """The code point at byte `i` of valid UTF-8, and its bytes."""
     lead = np.int32(data[i])
     if lead < 0x80:
@@ -247,7 +247,7 @@ def _decompose(code: int, parts: Codes, count: int, tables: Characters) -> int:
 @njit(cache=True, nogil=True)
 def _joined(parts: Codes, count: int, tables: Characters) -> int:
     """Compose in place what is decomposed and in order; a character is blocked by one of its class or higher."""
-    starter, last, kept = -1, -1, 0
+    starter, last, kept = -1, np.int64(-1), 0
     for code in parts[:count]:
         combining = np.int64(tables.classes[code])
         if starter >= 0 and last < combining:
@@ -258,7 +258,7 @@ def _joined(parts: Codes, count: int, tables: Characters) -> int:
                 continue
         parts[kept] = code
         if combining == 0:
-            starter, last = kept, -1
+            starter, last = kept, np.int64(-1)
         else:
             last = combining
         kept += 1

@@ -10,6 +10,8 @@ documents agree in a place with the probability of their Jaccard similarity exac
 one-permutation hashing has to borrow between places. The cost is one hash an n-gram and P ln P a document, not P an n-gram.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -67,6 +69,33 @@ def distinct_ngrams(folded: Folded, ngram_words: int, kinds: Bytes) -> tuple[Has
         offsets[row + 1] = offsets[row] + num
         hashes[offsets[row] : offsets[row + 1]] = np.sort(found[:num])
     return hashes[: offsets[count]], offsets
+
+
+@njit(cache=True, nogil=True)
+def keys_of_sets(sets: tuple[Hashes, Offsets], bands: tuple[int, int], seed: np.uint64) -> Hashes:
+    """Keys (N, num_bands) of N sets of n-gram hashes, given as (hashes, offsets); keys of an empty set are 0."""
+    hashes, offsets = sets
+    keys = np.zeros((offsets.size - 1, bands[0]), np.uint64)
+    for row in range(offsets.size - 1):
+        if offsets[row + 1] > offsets[row]:
+            minima = signature(hashes[offsets[row] : offsets[row + 1]], bands[0] * bands[1], seed)
+            _join(minima, bands[1], keys[row])
+    return keys
+
+
+@njit(cache=True, nogil=True)
+def signature(ngrams: Hashes, places: int, seed: np.uint64) -> Hashes:
+    """The minima of a set of one n-gram or more."""
+    minima = np.empty(places, np.uint64)
+    _sketch(ngrams, mix(seed + GOLDEN), minima)
+    return minima
+
+
+@njit(cache=True, nogil=True)
+def ngrams(text: Bytes, ngram_words: int, kinds: Bytes) -> Hashes:
+    """The n-grams of one normalized text, one for each place, in order."""
+    found = np.empty(text.size // 2 + 2, np.uint64)
+    return found[: _ngrams(text, np.array([0, text.size]), ngram_words, kinds, found)]
 
 
 @njit(cache=True, nogil=True)
@@ -129,7 +158,7 @@ def _distinct(found: Hashes, num: int, table: Hashes) -> int:
     kept = 0
     for k in range(num):
         value = max(found[k], ONE)  # 0 marks a free slot
-        slot = np.int64(((value >> HALF) * np.uint64(slots)) >> HALF)
+        slot: Any = np.int64(((value >> HALF) * np.uint64(slots)) >> HALF)
         while table[slot] != 0 and table[slot] != value:
             slot = slot + 1 if slot + 1 < slots else 0
         if table[slot] == 0:
@@ -153,16 +182,16 @@ def _sketch(ngrams: Hashes, seed: np.uint64, minima: Hashes) -> None:
             if is_open[place]:
                 minima[place] = min(minima[place], value)
         num_open = 0
-        for place in range(places):
-            is_open[place] = minima[place] == EMPTY
-            num_open += is_open[place]
+        for k in range(places):
+            is_open[k] = minima[k] == EMPTY
+            num_open += is_open[k]
         if num_open == 0:
             return
-    for place in range(places):  # very few n-grams: each place left takes the smallest of all
-        offset = seed + np.uint64(places + place) * GOLDEN
-        if is_open[place]:
+    for k in range(places):  # very few n-grams: each place left takes the smallest of all
+        offset = seed + np.uint64(places + k) * GOLDEN
+        if is_open[k]:
             for ngram in ngrams:
-                minima[place] = min(minima[place], mix(ngram + offset))
+                minima[k] = min(minima[k], mix(ngram + offset))
 
 
 @njit(cache=True, nogil=True)

@@ -1,68 +1,58 @@
-"""MinHash signatures (Broder 1997) of word n-grams, cut into bands (Indyk and Motwani 1998), in 64 bits throughout.
+"""MinHash band keys of texts (Broder 1997; Indyk and Motwani 1998), whole Arrow arrays at a time.
 
-The chance that two documents have the same minimum under one hash is the share of n-grams that they have in common.
-A band is several minima, and its key is the 64-bit XXH3 hash of their bytes. (The reference implementation of LSHBloom
-takes the *sum* of the minima; minima of long documents are all near 0, so sums of unrelated documents collide.)
-
-Shapes: S n-grams, P = num_bands * rows_per_band hashes.
+The chance that two documents agree in one of the P = num_bands * rows_per_band minima is the share of their word n-grams
+that they have in common (Jaccard). A band is `rows_per_band` minima, its key a 64-bit hash of them; two documents that
+have a key in common are candidates. (The reference implementation of LSHBloom takes the *sum* of the minima; minima of
+long documents are all near 0, so sums of unrelated documents collide.) The work is done in `kernel`.
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import xxhash
+import pyarrow as pa
 
-U64 = npt.NDArray[np.uint64]
+from stages.sketch import kernel
+from stages.sketch.characters import characters
+from stages.sketch.fold import Folded, Offsets, fold
+from stages.sketch.kernel import Hashes
 
-BLOCK = 8192  # n-grams hashed at a time: two arrays of 64 KiB stay in a core's cache; 2.6 times one (P, S) array
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: spreads the place of a word in its n-gram
+
+class Sets(NamedTuple):
+    """Sorted distinct hashes of word n-grams: those of text `i` are `hashes[offsets[i]:offsets[i + 1]]`."""
+
+    hashes: Hashes
+    offsets: Offsets
 
 
 class MinHash:
-    """A family of P hash functions x -> a * x + b modulo 2**64, drawn with `seed`."""
+    """One family of hashes: texts sketched with equal settings can be compared, others not."""
 
-    def __init__(self, num_bands: int, rows_per_band: int, seed: int) -> None:
-        draw = np.random.Generator(np.random.PCG64(seed)).integers
-        count = num_bands * rows_per_band
-        self.num_bands = num_bands
-        self.factors: U64 = draw(0, 2**64, count, np.uint64) | np.uint64(1)  # odd: one to one
-        self.offsets: U64 = draw(0, 2**64, count, np.uint64)
+    def __init__(self, num_bands: int, rows_per_band: int, seed: int, ngram_words: int = 5) -> None:
+        self.bands, self.seed, self.ngram_words = (num_bands, rows_per_band), np.uint64(seed), ngram_words
 
-    def signature(self, ngrams: U64) -> U64:
-        """Return the P minima over S >= 1 n-gram hashes."""
-        minima = [np.uint64(2**64 - 1)] * len(self.factors)
-        for start in range(0, len(ngrams), BLOCK):
-            block = ngrams[start : start + BLOCK]
-            hashes = np.empty_like(block)
-            for i, (factor, offset) in enumerate(zip(self.factors, self.offsets, strict=True)):
-                np.multiply(block, factor, out=hashes)
-                hashes += offset
-                minima[i] = min(minima[i], hashes.min())
-        return np.array(minima, np.uint64)
+    def sketch(self, folded: Folded) -> tuple[Hashes, Offsets]:
+        """Keys (N, num_bands) of N normalized texts, and the distinct n-grams of each; keys of none are 0."""
+        return kernel.band_keys(folded, self.ngram_words, self.bands, self.seed, characters().kinds)
 
-    def band_keys(self, ngrams: U64) -> list[int]:
-        """Return one 64-bit key a band."""
-        bands = self.signature(ngrams).astype("<u8").reshape(self.num_bands, -1)
-        return [xxhash.xxh3_64_intdigest(band.tobytes()) for band in bands]
+    def sets(self, texts: pa.Array) -> Sets:
+        """The n-grams of each text, as they are."""
+        return Sets(*kernel.distinct_ngrams(fold(texts), self.ngram_words, characters().kinds))
+
+    def keys(self, sets: Sets) -> Hashes:
+        """Keys (N, num_bands) of N sets of n-grams; keys of an empty set are 0."""
+        return kernel.keys_of_sets(sets, self.bands, self.seed)
+
+    def signature(self, ngrams: Hashes) -> Hashes:
+        """The P minima over S >= 1 n-gram hashes, sorted or not."""
+        return kernel.signature(ngrams, self.bands[0] * self.bands[1], self.seed)
+
+    def band_keys(self, ngrams: Hashes) -> list[int]:
+        """One 64-bit key a band of S >= 1 n-gram hashes."""
+        keys: list[int] = self.keys(Sets(ngrams, np.array([0, len(ngrams)])))[0].tolist()
+        return keys
 
 
-def hash_ngrams(words: list[str], size: int) -> U64:
+def hash_ngrams(words: list[str], size: int) -> Hashes:
     """Hash each run of `size` words: S = len(words) - size + 1 hashes; fewer words are one shorter run, none none."""
-    if not words:
-        return np.zeros(0, np.uint64)
-    size = min(size, len(words))
-    known = {word: xxhash.xxh3_64_intdigest(word.encode()) for word in set(words)}
-    hashes = np.fromiter((known[word] for word in words), np.uint64, len(words))
-    ngrams = np.zeros(len(words) - size + 1, np.uint64)
-    for place in range(size):
-        ngrams = ngrams * MULTIPLIER + hashes[place : place + len(ngrams)]
-    return _mixed(ngrams)
-
-
-def _mixed(x: U64) -> U64:
-    """Spread every bit over all (the finish of SplitMix64, Steele et al. 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: npt.NDArray[Any] = x ^ (x >> np.uint64(31))
-    return mixed
+    text = np.frombuffer(" ".join(words).encode(), np.uint8)
+    return kernel.ngrams(text, size, characters().kinds)
