@@ -144,10 +144,10 @@ def _histogram(tables: Tables) -> Rows:
     return tables.rows(
         """
         WITH ends AS (SELECT min(num_tokens) AS low, max(num_tokens) + 1 AS high FROM TokenizedDocument)
-        SELECT low + (high - low) * bin / ?::DOUBLE AS start, low + (high - low) * (bin + 1) / ?::DOUBLE AS stop,
+        SELECT low + (high - low) * slot / ?::DOUBLE AS start, low + (high - low) * (slot + 1) / ?::DOUBLE AS stop,
             count(num_tokens) AS num_documents
-        FROM ends, range(?) AS bins(bin)
-        LEFT JOIN TokenizedDocument ON floor((num_tokens - low) * ?::DOUBLE / (high - low)) = bin
+        FROM ends, range(?) AS slots(slot)
+        LEFT JOIN TokenizedDocument ON floor((num_tokens - low) * ?::DOUBLE / (high - low)) = slot
         GROUP BY ALL ORDER BY start
         """,
         [HISTOGRAM_BINS] * 4,

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,6 @@ from schemas.evaluation import Question, Sample, Score
 from schemas.manifest import Input, Manifest, Shard
 from schemas.serving import Endpoint
 from schemas.table import BlobRef, Row
-from schemas.tokens import TokenizedDocument, Tokenizer, TokenShard
 from schemas.training import Checkpoint, Conversation, Message, Model, Preference, TrainStep, Validation
 from stages.base import Stage
 from stages.dedup import Dedup
@@ -30,6 +30,8 @@ from stages.pretrain import Pretrain
 from stages.synthesize import Synthesize
 from stages.tables import Outputs
 from stages.tokenize import Tokenize
+from stages.train_tokenizer import TrainTokenizer
+from tests.workflows.report import fake_stream
 
 START = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
 LICENCES = ("CC-BY-4.0", "CC-BY-4.0", "CC-BY-4.0", "CC0-1.0", None)
@@ -103,7 +105,7 @@ class FakeRun:
         inputs = {}
         for key, port in node.inputs.items():
             rows = Manifest.read(port.node.path).outputs[port.output].num_rows
-            path = str(port.node.path / port.output)
+            path = os.path.relpath(port.node.path / port.output, node.path)
             inputs[key] = Input(fingerprint=port.node.fingerprint, path=path, num_rows=rows)
         return Manifest(
             stage=node.stage.name, version=node.stage.version, fingerprint=node.fingerprint,
@@ -121,9 +123,13 @@ def life_cycle(root: Path) -> FakeRun:
     parsed = run.node(Parse(), sources=found["sources"])
     kept = run.node(Filter(), documents=parsed["documents"])
     unique = run.node(Dedup(), documents=kept["documents"])
-    tokens = run.node(Tokenize(), documents=unique["documents"])
+    trained = run.node(TrainTokenizer(), documents=unique["documents"])
+    bpe = trained["tokenizer"]
+    tokens = run.node(Tokenize(), documents=unique["documents"], tokenizer=bpe, split=trained["split"])
+    order = run.node(fake_stream.STEPS, tokens=tokens["shards"], tokenizer=bpe)
     rows = run.node(Synthesize(), documents=unique["documents"], tokenized=tokens["documents"])
-    base = run.node(Pretrain(), tokens=tokens["shards"], documents=tokens["documents"], tokenizer=tokens["tokenizer"])
+    fixed = {name: order[name] for name in order.stage.outputs}
+    base = run.node(Pretrain(), tokens=tokens["shards"], documents=tokens["documents"], tokenizer=bpe, **fixed)
     talks, pairs = rows["conversations"], rows["preferences"]
     tuned = run.node(Posttrain(), model=base["model"], conversations=talks, preferences=pairs)
     for name, model in (("evaluate_base", base), ("evaluate", tuned)):
@@ -151,9 +157,12 @@ def finished(root: Path) -> FakeRun:
     run.finish(by_name["parse"], 71.2, documents=documents, dropped=_parse_drops(sources))
     run.finish(by_name["filter"], 2.31, documents=kept, dropped=_filter_drops(documents))
     run.finish(by_name["dedup"], 1.12, documents=unique, **_dedup(kept))
-    run.finish(by_name["tokenize"], 3.9, **_tokens(unique))
+    run.finish(by_name["train_tokenizer"], 2.4, **fake_stream.trained(BLOB))
+    tokens = run.finish(by_name["tokenize"], 1.5, **fake_stream.tokenized(by_name["tokenize"].path, unique))
+    order, ledger = fake_stream.indexed(tokens.path / "shards")
+    run.finish(by_name["index"], 0.3, **order)
     run.finish(by_name["synthesize"], 0.84, **_synthesized(unique))
-    run.finish(by_name["pretrain"], 262.5, **pretraining())
+    run.finish(by_name["pretrain"], 262.5, **pretraining(), ledger=ledger)
     run.finish(by_name["posttrain"], 98.7, **_posttraining())
     for name, model, skill in (("evaluate_base", "borealis-base", 0.29), ("evaluate", "borealis-chat", 0.41)):
         run.finish(by_name[name], 33.3, **evaluated(model, skill))
@@ -221,24 +230,6 @@ def _dedup(kept: list[Document]) -> dict[str, list[Any]]:
     ]
     drops = [_drop(d.doc_id, d.path, "near duplicate" if i else "exact duplicate", "") for i, d in enumerate(lost)]
     return {"duplicates": repeats, "dropped": drops}
-
-
-def _tokens(unique: list[Document]) -> dict[str, list[Any]]:
-    chance = random.Random(1)
-    rows, start = [], {"train": 0, "validation": 0}
-    for i, d in enumerate(unique):
-        split, count = "validation" if i % 10 == 0 else "train", int(chance.lognormvariate(7.3, 0.5))
-        place = {"split": split, "shard": 0, "start": start[split], "num_tokens": count, "num_bytes": int(count * 3.4)}
-        rows.append(TokenizedDocument(doc_id=d.doc_id, source=d.source, licence=d.licence, **place))
-        start[split] += count
-    shards = [
-        TokenShard(
-            split=s, bin=BLOB, idx=BLOB, dtype="uint16", num_tokens=n, num_documents=1, tokenizer_sha256="0" * 64
-        )
-        for s, n in start.items()
-    ]
-    tokenizer = [Tokenizer(file=BLOB, vocab_size=4096, eod_token="<|eod|>", eod_id=0)]
-    return {"documents": rows, "shards": shards, "tokenizer": tokenizer}
 
 
 def _synthesized(unique: list[Document]) -> dict[str, list[Any]]:

@@ -81,7 +81,7 @@ def test_histogram_counts_every_document_once(done_run: FakeRun, tables: Tables)
 def test_histogram_of_equal_lengths(tmp_path: Path, tables_of: Open) -> None:
     """Documents of one and the same length do not divide by zero."""
     run = FakeRun(tmp_path)
-    row = {"split": "train", "shard": 0, "start": 0, "num_tokens": 5, "num_bytes": 9, "source": "s", "licence": None}
+    row = {"split": "train", "bin": "x", "start": 0, "num_tokens": 5, "num_bytes": 9, "source": "s", "licence": None}
     rows = [TokenizedDocument(doc_id=digest(i), **row) for i in range(3)]
     run.finish(run.node(Encode()), 1.0, documents=rows)
     found = corpus.tokens(tables_of(run.nodes))
@@ -92,7 +92,7 @@ def test_histogram_of_equal_lengths(tmp_path: Path, tables_of: Open) -> None:
 def test_many_sources_are_cut(tmp_path: Path, tables_of: Open) -> None:
     """Only the largest sources are listed, and how many there are is known."""
     run = FakeRun(tmp_path)
-    row = {"split": "train", "shard": 0, "start": 0, "num_bytes": 9, "licence": None}
+    row = {"split": "train", "bin": "x", "start": 0, "num_bytes": 9, "licence": None}
     rows = [TokenizedDocument(doc_id=digest(i), source=f"s{i}", num_tokens=i, **row) for i in range(1, 41)]
     run.finish(run.node(Encode()), 1.0, documents=rows)
     found = corpus.tokens(tables_of(run.nodes))
