@@ -2,6 +2,7 @@
 
 from stages.deploy import Deploy
 from stages.evaluate import Evaluate
+from stages.index import Index
 from stages.posttrain import Posttrain
 from stages.pretrain import Pretrain
 from stages.synthesize import Synthesize
@@ -10,10 +11,12 @@ from workflows.corpus import corpus
 
 
 def workflow(run: Run) -> None:
-    """Ingest, parse, filter, dedup, tokenize, synthesize, pretrain, posttrain, evaluate, deploy."""
-    unique, tokens = corpus(run)
+    """Ingest, parse, filter, dedup, train_tokenizer, tokenize, index, synthesize, pretrain, posttrain, evaluate, deploy."""
+    unique, made, tokens = corpus(run)
     rows = run(Synthesize(), documents=unique["documents"], tokenized=tokens["documents"])
-    base = run(Pretrain(), tokens=tokens["shards"], documents=tokens["documents"], tokenizer=tokens["tokenizer"])
+    files = {"tokens": tokens["shards"], "tokenizer": made["tokenizer"]}
+    order = run(Index(), **files)
+    base = run(Pretrain(), documents=tokens["documents"], **files, **{name: order[name] for name in Index.outputs})
     tuned = run(Posttrain(), model=base["model"], conversations=rows["conversations"], preferences=rows["preferences"])
     for name, model in (("evaluate_base", base), ("evaluate", tuned)):
         run(

@@ -10,14 +10,14 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from stages.base import SettingsError
 from stages.model.distributed import World
-from stages.model.network import Network
+from stages.model.network import IGNORED, Network
 from stages.model.schedule import parameter_groups
 
 Precision = Literal["fp32", "bf16"]
@@ -42,6 +42,25 @@ class Optimization:
     zero_stage: int
 
 
+class Batch(NamedTuple):
+    """What one rank learns from in a step: B x T inputs and the token after each, -100 where it is not scored.
+
+    With `documents_BT` a position sees only those before it that have its own number.
+    """
+
+    inputs_BT: Tensor
+    targets_BT: Tensor
+    documents_BT: Tensor | None = None
+
+
+class Taken(NamedTuple):
+    """A step that was taken: over all ranks the loss in nats a token, the gradient norm before clipping, the tokens."""
+
+    loss: float
+    gradient_norm: float
+    num_tokens: int
+
+
 class Engine:
     """A network that learns. Every rank calls the same methods in the same order."""
 
@@ -49,7 +68,7 @@ class Engine:
         self.network, self.optimization, self.world = network, optimization, world
         share = optimization.batch_sequences // world.size
         if share * world.size != optimization.batch_sequences:
-            problem = f"pretrain.batch_sequences {optimization.batch_sequences} does not split over {world.size} ranks"
+            problem = f"index.batch_sequences {optimization.batch_sequences} does not split over {world.size} ranks"
             raise SettingsError(problem)
         most = min(share, optimization.micro_batch_sequences)
         self.micro = max(size for size in range(1, most + 1) if share % size == 0)
@@ -57,21 +76,26 @@ class Engine:
         self._deepspeed = _deepspeed_engine(network, optimization, self._config(), world)
         self._make_moments()
 
-    def step(self, windows_BT: Tensor, learning_rate: float, step: int) -> tuple[float, float]:
-        """Take one step on this rank's windows; returns the loss over all ranks and the gradient norm before clipping.
+    def step(self, batch: Batch, learning_rate: float, step: int) -> Taken:
+        """Take one step on this rank's share of the batch; every scored token of all ranks has the same weight in it.
 
         Raises TrainingError, before the weights change, if the loss is not finite.
         """
         for group in self._deepspeed.optimizer.param_groups:
             group["lr"] = learning_rate
-        total = torch.zeros((), dtype=torch.float64, device=self.world.device)
-        for index, micro_BT in enumerate(windows_BT.to(self.world.device).split(self.micro)):
-            loss = self._deepspeed(micro_BT[:, :-1], micro_BT[:, 1:])
+        device, num_micro = self.world.device, self.num_micro * self.world.size
+        num_scored = self.world.sum((batch.targets_BT != IGNORED).sum().to(device))
+        weight = (num_micro / num_scored).float()  # DeepSpeed takes the mean over micro-batches and ranks
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for index in range(self.num_micro):
+            rows = slice(index * self.micro, (index + 1) * self.micro)
+            inputs_BT, targets_BT, documents_BT = (None if t is None else t[rows].to(device) for t in batch)
+            loss = self._deepspeed(inputs_BT, targets_BT, "sum", documents_BT) * weight
             total += loss.detach()
             self._deepspeed.backward(loss)
             if index < self.num_micro - 1:
                 self._deepspeed.step()
-        mean = float(self.world.sum(total)) / (self.num_micro * self.world.size)
+        mean = float(self.world.sum(total)) / num_micro
         if not math.isfinite(mean):
             raise TrainingError(
                 f"step {step}: the loss is {mean}; try a lower pretrain.learning_rate or longer warm-up"
@@ -79,7 +103,7 @@ class Engine:
         norm = self._last_step()
         if not math.isfinite(norm):
             raise TrainingError(f"step {step}: the gradient norm is {norm}, with a loss of {mean:.4f}")
-        return mean, norm
+        return Taken(mean, norm, int(num_scored))
 
     def autocast(self) -> torch.autocast:
         """The number format of the forward pass, for measurements outside a step."""

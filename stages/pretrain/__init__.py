@@ -1,13 +1,13 @@
-"""Pretrain: a Llama-architecture model from token files."""
+"""Pretrain: a Llama-architecture model from token files, in the order that an index fixed."""
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from schemas.tokens import TokenizedDocument, Tokenizer, TokenShard
-from schemas.training import Checkpoint, Model, TrainStep, Validation
+from schemas.tokens import IndexFile, MixtureShare, TokenizedDocument, Tokenizer, TokenOrder, TokenShard
+from schemas.training import BatchLedger, Checkpoint, Model, TrainStep, Validation
 from stages.base import Stage
 from stages.tables import Outputs, Reader
 
@@ -15,11 +15,28 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Pretrain(Stage):
-    """Train a language model from scratch on token shards through the DeepSpeed engine."""
+    """Train a language model from scratch on token shards through the DeepSpeed engine.
+
+    Sequence length, batch size, number of steps and the order of samples are those of the index (`index.num_steps`, ...).
+    """
 
     name = "pretrain"
-    inputs = {"tokens": TokenShard, "documents": TokenizedDocument, "tokenizer": Tokenizer}
-    outputs = {"model": Model, "steps": TrainStep, "validation": Validation, "checkpoints": Checkpoint}
+    version = 2
+    inputs = {
+        "tokens": TokenShard,
+        "documents": TokenizedDocument,
+        "tokenizer": Tokenizer,
+        "order": TokenOrder,
+        "mixture": MixtureShare,
+        "arrays": IndexFile,
+    }
+    outputs = {
+        "model": Model,
+        "steps": TrainStep,
+        "ledger": BatchLedger,
+        "validation": Validation,
+        "checkpoints": Checkpoint,
+    }
     resources = "gpus"
     shares = ("model", "stream")
     packages = ("torch", "deepspeed", "transformers", "tokenizers", "safetensors")
@@ -31,29 +48,23 @@ class Pretrain(Stage):
     num_kv_heads: Count | None = None
     hidden_width: Count | None = None
     tie_embeddings: bool = True
-    sequence_tokens: Annotated[int, Field(ge=8)] = 256
-    batch_sequences: Count = 8
-    """Sequences of a step over all ranks, however many ranks there are."""
     micro_batch_sequences: Count = 16
     """At most so many sequences of a rank at a time; gradients are added up over the rest."""
-    num_steps: Count = 400
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 40
+    """Must be fewer than the steps of the index."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of matrix products; weights, gradients and optimizer state are fp32 in both."""
     zero_stage: Annotated[int, Field(ge=0, le=1)] = 0
+    mask_documents: bool = False
+    """Attention stays inside documents; a document begins with the end token before it, as in validation."""
     validate_every: Count = 50
     checkpoint_every: Count = 100
     keep_checkpoints: Count = 2
     seed: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _warm_up_ends(self) -> Self:
-        if self.warmup_steps >= self.num_steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be under num_steps {self.num_steps}")
-        return self
+    """Of the first weights; which samples a step takes is `index.seed`'s."""
 
     def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
         """Train, or go on training from the last checkpoint, then export."""

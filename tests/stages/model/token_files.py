@@ -60,8 +60,17 @@ def write_tables(folder: Path, rows: dict[str, tuple[type[Row], list[Row]]]) -> 
     return {name: write_table(folder / name, row, content, name) for name, (row, content) in rows.items()}
 
 
-def write_tokens(folder: Path, splits: dict[Split, Sequence[str]], vocab_size: int, num_files: int = 2) -> TokenTables:
-    """Tokenize texts and write all that pretraining reads; each split's documents are spread over `num_files` files."""
+def write_tokens(
+    folder: Path,
+    splits: dict[Split, Sequence[str]],
+    vocab_size: int,
+    num_files: int = 2,
+    sources: Sequence[str] = ("test",),
+) -> TokenTables:
+    """Tokenize texts and write all that an order of them needs.
+
+    Sources take turns in a split's texts; a source's documents are spread over `num_files` files, of which none is empty.
+    """
     files = folder / "files"
     files.mkdir(parents=True)
     bpe = train_bpe([t for texts in splits.values() for t in texts], vocab_size, files / "tokenizer.json")
@@ -71,36 +80,45 @@ def write_tokens(folder: Path, splits: dict[Split, Sequence[str]], vocab_size: i
     shards: list[Row] = []
     documents: list[Row] = []
     for split, texts in splits.items():
-        start = 0
-        for part in range(num_files):
-            some = list(texts)[len(texts) * part // num_files : len(texts) * (part + 1) // num_files]
-            if not some:
-                continue
-            ids = [[*bpe.encode(t).ids, eod_id] for t in some]
-            pair = write_pair(files, f"{split}-{part}", ids)
-            shard = TokenShard(
-                split=split,
-                bin=BlobRef.of(pair[0]),
-                idx=BlobRef.of(pair[1]),
-                dtype="uint16",
-                num_tokens=sum(map(len, ids)),
-                num_documents=len(ids),
-                tokenizer_sha256=blob.sha256,
-            )
-            for text, tokens in zip(some, ids, strict=True):
-                documents.append(
-                    TokenizedDocument(
-                        doc_id=hashlib.sha256(text.encode()).hexdigest(),
-                        split=split,
-                        shard=len(shards),
-                        start=start,
-                        num_tokens=len(tokens),
-                        num_bytes=len(text.encode()),
-                        source="test",
-                        licence=None,
-                    )
-                )
-                start += len(tokens)
-            shards.append(shard)
+        for number, source in enumerate(sources):
+            own = list(texts)[number :: len(sources)]
+            parts = [own[len(own) * p // num_files : len(own) * (p + 1) // num_files] for p in range(num_files)]
+            for part, some in enumerate(filter(None, parts)):
+                ids = [[*bpe.encode(t).ids, eod_id] for t in some]
+                pair = write_pair(files, f"{split}-{source}-{part}", ids)
+                shards.append(shard_row(pair, split, source, blob.sha256))
+                documents += document_rows(some, ids, shards[-1])
     rows = {"tokens": (TokenShard, shards), "documents": (TokenizedDocument, documents)}
     return TokenTables(**write_tables(folder, {**rows, "tokenizer": (Tokenizer, [tokenizer])}))
+
+
+def shard_row(pair: tuple[Path, Path], split: Split, source: str, tokenizer_sha256: str) -> TokenShard:
+    """What the table says of a pair of files that `write_pair` wrote."""
+    return TokenShard(
+        split=split,
+        source=source,
+        bin=BlobRef.of(pair[0]),
+        idx=BlobRef.of(pair[1]),
+        dtype="uint16",
+        num_tokens=pair[0].stat().st_size // 2,
+        num_documents=(pair[1].stat().st_size - 42) // 20,  # a header of 34 bytes, 12 a document, 8 a mark
+        tokenizer_sha256=tokenizer_sha256,
+    )
+
+
+def document_rows(texts: Sequence[str], ids: Sequence[Sequence[int]], shard: TokenShard) -> list[TokenizedDocument]:
+    """The rows of a file's documents, one after the other from its first token."""
+    lengths = np.array([len(i) for i in ids])
+    return [
+        TokenizedDocument(
+            doc_id=hashlib.sha256(text.encode()).hexdigest(),
+            split=shard.split,
+            bin=shard.bin.path,
+            start=start,
+            num_tokens=length,
+            num_bytes=len(text.encode()),
+            source=shard.source,
+            licence=None,
+        )
+        for text, start, length in zip(texts, (np.cumsum(lengths) - lengths).tolist(), lengths.tolist(), strict=True)
+    ]

@@ -15,7 +15,7 @@ import pytest
 from tests.stages.model.token_files import TokenTables
 from tests.stages.pretrain.conftest import Start, command_line
 
-LONG = {"num_steps": 60, "checkpoint_every": 3, "validate_every": 20}
+LONG = {"index": {"num_steps": 60}, "checkpoint_every": 3, "validate_every": 20}
 SECONDS = 120
 zero_1 = pytest.mark.filterwarnings(  # DeepSpeed imports its Muon, compiled, before it shares out AdamW
     "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
@@ -74,7 +74,12 @@ def test_killed_three_times_it_ends_with_the_same_bits(
     assert finished.returncode == 0, output
     model = "huggingface/model.safetensors"
     assert (tmp_path / "out" / model).read_bytes() == (tmp_path / "unbroken" / model).read_bytes()
-    for table, times in (("steps", ["tokens_per_second"]), ("validation", []), ("checkpoints", ["size_bytes"])):
+    for table, times in (
+        ("steps", ["tokens_per_second"]),
+        ("ledger", []),
+        ("validation", []),
+        ("checkpoints", ["size_bytes"]),
+    ):
         assert rows(tmp_path / "out", table, *times) == rows(tmp_path / "unbroken", table, *times)
     assert not list(folder.glob(".*"))
 
@@ -135,7 +140,7 @@ def test_a_resumed_run_is_the_unbroken_run(stage: int, pretrain: Start, tmp_path
 def test_a_batch_that_does_not_split_is_refused(tokens: TokenTables, tmp_path: Path, root: Path) -> None:
     """Seven sequences do not split over two ranks: every rank ends with a settings error, none hangs."""
     torchrun = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node=2", "--no-python"]
-    process = launch(root, command_line(tokens, tmp_path / "out", {"batch_sequences": 7}), *torchrun)
+    process = launch(root, command_line(tokens, tmp_path / "out", {"index": {"batch_sequences": 7}}), *torchrun)
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode != 0
     assert "batch_sequences 7 does not split over 2 ranks" in output

@@ -1,4 +1,5 @@
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from schemas.corpus import Sha256
 from schemas.manifest import Manifest
 from schemas.tokens import TokenizedDocument, Tokenizer, TokenShard
 from schemas.training import Model
-from stages.model.engine import Engine
+from stages.model.engine import Batch, Engine, Taken
 from stages.model.folder import only_model
 from stages.tables import Reader
 from tests.stages.model.token_files import TokenTables, write_tables, write_tokens
-from tests.stages.pretrain.conftest import Start
+from tests.stages.pretrain.conftest import Start, indexed
 
 
 def rows(out: Path, table: str) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ def test_it_learns(unbroken: Path) -> None:
 
 def test_a_longer_run_beats_the_unigram_model(pretrain: Start, tmp_path: Path) -> None:
     """After 150 steps the model's bits a byte are under two thirds of the unigram entropy of the same text."""
-    settings = {"num_steps": 150, "checkpoint_every": 150, "validate_every": 150}
+    settings = {"index": {"num_steps": 150}, "checkpoint_every": 150, "validate_every": 150}
     assert pretrain(tmp_path / "out", **settings) == 0
     found = {r["name"]: r["bits_per_byte"] for r in rows(tmp_path / "out", "validation")}
     assert found["validation"] < 0.67 * found["unigram"]
@@ -74,19 +75,17 @@ def test_validation_counts_every_token(unbroken: Path, tokens: TokenTables) -> N
     """The last validation row is what `transformers` computes from the export, document by document, byte by byte."""
     theirs = AutoModelForCausalLM.from_pretrained(unbroken / "huggingface").eval()
     documents = [d for d in Reader(tokens.documents, TokenizedDocument).rows() if d.split == "validation"]
-    shards = [s for s in Reader(tokens.tokens, TokenShard).rows() if s.split == "validation"]
-    stream = np.concatenate([np.fromfile(s.bin.path, "<u2") for s in shards]).astype(np.int64)
     (tokenizer,) = Reader(tokens.tokenizer, Tokenizer).rows()
     nats = 0.0
     for d in documents:
-        ids = [tokenizer.eod_id, *stream[d.start : d.start + d.num_tokens].tolist()]
+        ids = [tokenizer.eod_id, *np.fromfile(d.bin, "<u2")[d.start : d.start + d.num_tokens].tolist()]
         for start in range(0, d.num_tokens, 32):
             window = torch.tensor([ids[start : start + 33]])
             with torch.no_grad():
                 log_p = theirs(window[:, :-1]).logits.double().log_softmax(-1)
             nats -= float(log_p.gather(2, window[:, 1:, None]).sum())
     last = rows(unbroken, "validation")[-1]
-    assert last["value"] == pytest.approx(nats / len(stream), rel=1e-6)
+    assert last["value"] == pytest.approx(nats / sum(d.num_tokens for d in documents), rel=1e-6)
     assert last["bits_per_byte"] == pytest.approx(nats / math.log(2) / sum(d.num_bytes for d in documents), rel=1e-6)
 
 
@@ -121,12 +120,17 @@ def test_checkpoint_rows_point_at_the_newest(unbroken: Path) -> None:
 
 
 def test_the_same_settings_give_the_same_bits(unbroken: Path, pretrain: Start, tmp_path: Path) -> None:
-    """A second run has the same weights and losses, to the bit; another seed has not."""
+    """A second run has the same weights and losses, to the bit; another seed of weights or of the order has not."""
     assert pretrain(tmp_path / "again") == 0
     assert weights(tmp_path / "again") == weights(unbroken)
     assert losses(tmp_path / "again") == losses(unbroken)
     assert pretrain(tmp_path / "other", seed=1) == 0
     assert weights(tmp_path / "other") != weights(unbroken)
+    assert rows(tmp_path / "other", "ledger") == rows(unbroken, "ledger")
+    assert pretrain(tmp_path / "shuffled", index={"seed": 1}) == 0
+    assert not {r["samples_sha"] for r in rows(tmp_path / "shuffled", "ledger")} & {
+        r["samples_sha"] for r in rows(unbroken, "ledger")
+    }
 
 
 def test_a_finished_run_is_not_trained_again(
@@ -171,17 +175,29 @@ def test_other_settings_do_not_go_on_from_this_run(
     assert "tie_embeddings: the checkpoint has True, this run False" in words
 
 
+def test_another_order_does_not_go_on_from_this_run(
+    tokens: TokenTables, pretrain: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint that learned samples in another order is refused, with what differs in the order named."""
+    assert pretrain(tmp_path / "out") == 0
+    shutil.rmtree(tmp_path / "out-index")
+    assert pretrain(tmp_path / "out", index={"seed": 5, "num_steps": 20}) == 3
+    words = capsys.readouterr().err
+    assert "index.seed: the checkpoint has 0, this run 5" in words
+    assert "index.num_steps: the checkpoint has 12, this run 20" in words
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(
     pretrain: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A NaN in the weights at step 6 ends the run with an error that names the step; nothing after step 4 is kept."""
     take_step = Engine.step
 
-    def spoiled(self: Engine, windows: torch.Tensor, rate: float, step: int) -> tuple[float, float]:
+    def spoiled(self: Engine, batch: Batch, rate: float, step: int) -> Taken:
         if step == 6:
             with torch.no_grad():
                 self.network.embedding.weight[0, 0] = float("nan")
-        return take_step(self, windows, rate, step)
+        return take_step(self, batch, rate, step)
 
     monkeypatch.setattr(Engine, "step", spoiled)
     assert pretrain(tmp_path / "out") == 1
@@ -189,13 +205,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert [f.name for f in (tmp_path / "out" / "states").glob("step-*")] == ["step-000004"]
     monkeypatch.undo()
-
-
-def test_too_few_tokens_are_refused(pretrain: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A corpus shorter than a window is a contract error before training."""
-    tables = write_tokens(tmp_path / "t", {"train": ["a few words"], "validation": ["and more"]}, 270, num_files=1)
-    assert pretrain(tmp_path / "out", tables, sequence_tokens=64) == 3
-    assert "but a window needs 65" in capsys.readouterr().err
 
 
 def test_an_empty_validation_split_is_refused(
@@ -207,19 +216,24 @@ def test_an_empty_validation_split_is_refused(
     assert "validation needs at least one" in capsys.readouterr().err
 
 
-def altered(tokens: TokenTables, folder: Path, **fields: Any) -> TokenTables:
-    """The same tables with another tokenizer row."""
-    (row,) = Reader(tokens.tokenizer, Tokenizer).rows()
-    changed = write_tables(folder, {"tokenizer": (Tokenizer, [row.model_copy(update=fields)])})
-    return tokens._replace(tokenizer=changed["tokenizer"])
+def test_a_warm_up_that_never_ends_is_refused(
+    pretrain: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many steps of warm-up as the index has steps are a settings error that names both, before training."""
+    assert pretrain(tmp_path / "out", warmup_steps=12) == 2
+    assert "pretrain.warmup_steps 12 must be under index.num_steps 12" in capsys.readouterr().err
 
 
-def test_ids_outside_the_vocabulary_are_refused(
+def test_other_token_files_are_refused(
     tokens: TokenTables, pretrain: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Token ids that the tokenizer does not have are counted and refused before training."""
-    assert pretrain(tmp_path / "out", altered(tokens, tmp_path / "t", vocab_size=290)) == 3
-    assert "are not in 0..289, the tokenizer's vocabulary" in capsys.readouterr().err
+    """An order that was made of other token files is refused by their digests, whatever their sizes."""
+    rows = list(Reader(tokens.tokens, TokenShard).rows())
+    changed = [r.model_copy(update={"bin": r.bin.model_copy(update={"sha256": "3" * 64})}) for r in rows]
+    other = tokens._replace(tokens=write_tables(tmp_path / "t", {"tokens": (TokenShard, changed)})["tokens"])
+    indexed(tokens, tmp_path / "out-index")
+    assert pretrain(tmp_path / "out", other) == 3
+    assert "run index again" in capsys.readouterr().err
 
 
 def test_another_tokenizer_is_refused(
@@ -228,7 +242,9 @@ def test_another_tokenizer_is_refused(
     """Token files that another tokenizer made are refused by its digest."""
     (row,) = Reader(tokens.tokenizer, Tokenizer).rows()
     other: Sha256 = "1" * 64
-    tables = altered(tokens, tmp_path / "t", file=row.file.model_copy(update={"sha256": other}))
+    changed = [row.model_copy(update={"file": row.file.model_copy(update={"sha256": other})})]
+    tables = tokens._replace(tokenizer=write_tables(tmp_path / "t", {"tokenizer": (Tokenizer, changed)})["tokenizer"])
+    indexed(tokens, tmp_path / "out-index")
     assert pretrain(tmp_path / "out", tables) == 3
     assert "given is 111111111111" in capsys.readouterr().err
 
@@ -242,6 +258,7 @@ def test_heads_that_do_not_fit_are_refused(pretrain: Start, tmp_path: Path, caps
 def test_the_manifest_names_what_trained_it(unbroken: Path) -> None:
     """The manifest records settings, package versions and peak memory."""
     manifest = Manifest.read(unbroken)
-    assert manifest.settings["num_steps"] == 12
+    assert manifest.settings["warmup_steps"] == 2
+    assert set(manifest.inputs) == {"tokens", "documents", "tokenizer", "order", "mixture", "arrays"}
     assert {"torch", "deepspeed", "transformers"} <= manifest.packages.keys()
     assert manifest.peak_memory_bytes > 0

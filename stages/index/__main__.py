@@ -1,0 +1,4 @@
+from stages.command import main
+from stages.index import Index
+
+main(Index)
