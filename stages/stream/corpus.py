@@ -56,8 +56,9 @@ class TokenFile:
         return open_indexed(self.bin, self.idx)
 
     @cached_property
-    def _pointers(self) -> Array:
-        return self._indexed.pointers.view(np.ndarray)
+    def _pointers(self) -> memoryview:
+        # They lie at odd addresses, of which numpy's searchsorted would copy all; bisection touches a few pages.
+        return memoryview(self._indexed.pointers.view(np.uint8).data).cast("q")
 
     def document_lengths(self) -> Array:
         """Tokens of each document (int32), a view of the mapped index."""
@@ -65,10 +66,15 @@ class TokenFile:
 
     def document_starts(self, start: int, stop: int) -> Indices:
         """Offsets from `start` up to `stop` at which a document of at least one token begins."""
-        # Pointers lie at odd addresses, of which numpy's searchsorted would copy all; bisection touches a few pages.
-        first = bisect_left(self._pointers, start * self.itemsize)
-        last = bisect_left(self._pointers, stop * self.itemsize, lo=first)
-        return np.unique(self._pointers[first:last].astype(np.int64)) // self.itemsize
+        pointers, size = self._pointers, self.itemsize
+        first = last = bisect_left(pointers, start * size)
+        stride = 1
+        while (last := last + stride) < len(pointers) and pointers[last] < stop * size:  # few lie in a sample
+            stride *= 2
+        last = bisect_left(pointers, stop * size, lo=max(first, last - stride), hi=min(last, len(pointers)))
+        starts = np.frombuffer(pointers[first:last], np.int64) // size
+        distinct: Indices = starts[np.append(starts[1:], stop) != starts]
+        return distinct
 
     def will_need(self, start: int, stop: int) -> None:
         """Ask the kernel to read these tokens ahead, without waiting for them."""
@@ -83,7 +89,8 @@ class Dataset:
 
     def __init__(self, source: str, files: Sequence[TokenFile]) -> None:
         self.source, self.files = source, tuple(files)
-        self.ends = np.cumsum([len(f) for f in self.files], dtype=np.int64)
+        self._sizes = np.array([len(f) for f in self.files], np.int64)
+        self.ends = np.cumsum(self._sizes)
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if self.files else 0
@@ -101,10 +108,11 @@ class Dataset:
             out[done : done + last - first] = file.tokens[first:last]
             done += last - first
 
-    def will_need(self, start: int, length: int) -> None:
-        """Ask the kernel to read these tokens ahead."""
-        for file, first, last in self._pieces(start, length):
-            file.will_need(first, last)
+    def locate(self, starts: Indices, lengths: Indices) -> tuple[Indices, Indices]:
+        """The number of the file that holds each range, -1 where a range goes on in another, and the offset in it."""
+        files = self.ends.searchsorted(starts, side="right")
+        offsets = starts - (self.ends - self._sizes)[files]
+        return np.where(starts + lengths > self.ends[files], -1, files), offsets
 
     def document_starts(self, start: int, length: int) -> Indices:
         """Positions in the dataset, ascending, in `start : start + length`, at which a document begins."""

@@ -94,14 +94,3 @@ def _splitmix64(words: Words) -> Words:
     words *= np.uint64(0x94D049BB133111EB)
     words ^= words >> np.uint64(31)
     return words
-
-
-class Permutation:
-    """The permutation of `size` items that `seed` and `epoch` name."""
-
-    def __init__(self, size: int, seed: int, epoch: int) -> None:
-        self.size, self.keys = np.int64(size), named_keys(f"{seed}/{epoch}")
-
-    def __getitem__(self, positions: Indices) -> Indices:
-        """The items at these positions."""
-        return permute(positions, self.size, self.keys)

@@ -36,11 +36,22 @@ class Samples(NamedTuple):
     datasets: npt.NDArray[np.int32]
     samples: Indices
 
+    def part(self, first: int, last: int) -> "Samples":
+        """Samples `first : last` of these."""
+        return Samples(self.datasets[first:last], self.samples[first:last])
+
     def digest(self) -> str:
         """32 hex digits that stand for these samples in this order; what the ledger keeps of a step."""
         hashed = hashlib.blake2b(self.datasets.astype("<i4").tobytes(), digest_size=16)
         hashed.update(self.samples.astype("<i8").tobytes())
         return hashed.hexdigest()
+
+
+def ranges(firsts: Indices, counts: Indices) -> Indices:
+    """`firsts[i], firsts[i] + 1, ...`, `counts[i]` of them, one range after the other."""
+    before = np.cumsum(counts) - counts
+    indices: Indices = np.arange(counts.sum()) + np.repeat(firsts - before, counts)
+    return indices
 
 
 class SampleOrder(Protocol):

@@ -18,7 +18,7 @@ from schemas.table import ContractError
 from stages.stream.apportion import Apportionment
 from stages.stream.feistel import named_keys, numbered_keys, permute, unpermute
 from stages.stream.mixture import Phase
-from stages.stream.order import Array, Indices, Pieces, Samples, Span
+from stages.stream.order import Array, Indices, Pieces, Samples, Span, ranges
 
 SPANS_AT_A_TIME = 1 << 20  # 16 MiB
 
@@ -72,8 +72,7 @@ class BestFit:
         _check_samples(samples, self)
         lasts, firsts = self._ends[samples], np.where(samples > 0, self._ends[samples - 1], 0)
         counts = lasts - firsts
-        rows = np.arange(counts.sum()) + np.repeat(firsts - (np.cumsum(counts) - counts), counts)
-        spans = self._spans[rows]
+        spans = self._spans[ranges(firsts, counts)]
         return Pieces(np.repeat(samples, counts), spans[:, 0], spans[:, 1])
 
     def covering(self, start: int, length: int) -> Indices:

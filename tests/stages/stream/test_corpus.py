@@ -99,10 +99,19 @@ def test_splits_and_types(tmp_path: Path) -> None:
 
 def test_read_ahead_changes_nothing(tmp_path: Path) -> None:
     """Asking for tokens ahead of time reads the same tokens, at any range and for an empty file."""
+    (dataset,) = corpus(tmp_path, {"s-0": [range(10_000)], "s-1": []})
+    for start, stop in ((0, 10_000), (0, 0), (4095, 4097), (9_999, 10_000)):
+        dataset.files[0].will_need(start, stop)
+    dataset.files[1].will_need(0, 0)
+    assert dataset.read(0, 10_000).tolist() == list(range(10_000))
+
+
+def test_ranges_are_located(tmp_path: Path) -> None:
+    """Each range is found in the one file that holds it, with its offset, or said to go on in another."""
     arxiv = corpus(tmp_path, FILES)[0]
-    for start in range(11):
-        arxiv.will_need(start, 10 - start)
-    assert arxiv.read(0, 10).tolist() == list(range(1, 11))
+    files, offsets = arxiv.locate(np.array([0, 4, 4, 5, 6, 9]), np.array([5, 1, 2, 1, 4, 1]))
+    assert files.tolist() == [0, 0, -1, 2, 3, 3]
+    assert offsets.tolist() == [0, 4, 4, 0, 0, 3]
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:

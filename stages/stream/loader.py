@@ -1,0 +1,202 @@
+"""From a step's number to a rank's tokens. There is no other state: to resume, know the step.
+
+Samples are copied from mapped files into one array a batch, in the order in which they lie on disk, after the kernel was
+told of all of them, so that a cold batch waits once and not once a sample. A few steps are read ahead in threads, which
+let go of the interpreter while they wait and copy. Every rank computes the order of the whole batch and reads its share.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.stream.corpus import Dataset, Tokens
+from stages.stream.middle import Middle
+from stages.stream.order import Indices, Pieces, SampleOrder, Samples, ranges
+
+ORDERED_SAMPLES = 8192  # samples whose order is computed at a time: arrays this long cost little more than short ones
+NUM_THREADS = 2
+
+
+class Batch(NamedTuple):
+    """A rank's share of a step: B rows of T + 1 tokens, inputs and what follows each of them.
+
+    `lengths_B` counts the tokens of each row; what stands after them is the end token, and not to be learned.
+    `datasets_B` says which dataset each row is of. `documents_BT` (B x (T + 1), if asked for) numbers the documents of a
+    row from 0, what fills it up counting as one more: attention that stays inside a document compares these numbers.
+    """
+
+    step: int
+    tokens_BT: Tokens
+    lengths_B: Indices
+    datasets_B: npt.NDArray[np.int32]
+    documents_BT: npt.NDArray[np.int32] | None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a batch looks like over all ranks, and the token that fills up what a sample leaves empty."""
+
+    sequence_tokens: int
+    batch_sequences: int
+    eod_id: int
+
+
+class Loader:
+    """Batches of the training tokens `datasets` in the order `samples`, this rank's share of each.
+
+    Rank r of n reads rows r B // n to (r + 1) B // n of the batch, so all ranks' rows, in order, are the batch of one.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        samples: SampleOrder,
+        shape: Shape,
+        *,
+        rank: int = 0,
+        num_ranks: int = 1,
+        with_documents: bool = False,
+        middle: Middle | None = None,
+    ) -> None:
+        self.datasets, self.order, self.shape = list(datasets), samples, shape
+        self.with_documents, self.middle = with_documents, middle
+        self.first = rank * shape.batch_sequences // num_ranks
+        self.last = (rank + 1) * shape.batch_sequences // num_ranks
+        self._block_steps = max(1, ORDERED_SAMPLES // shape.batch_sequences)
+        self._block = lru_cache(maxsize=4)(self._take_block)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the run."""
+        return self.order.num_samples // self.shape.batch_sequences
+
+    def samples(self, step: int) -> Samples:
+        """The samples of all ranks at a step (from 1), in order; IndexError outside the run."""
+        if not 1 <= step <= self.num_steps:
+            raise IndexError(f"step {step} of a run of {self.num_steps}")
+        block, inside = divmod(step - 1, self._block_steps)
+        start = inside * self.shape.batch_sequences
+        return self._block(block).part(start, start + self.shape.batch_sequences)
+
+    def batch(self, step: int) -> Batch:
+        """Read this rank's share of a step (from 1); IndexError outside the run."""
+        datasets, samples = self.samples(step).part(self.first, self.last)
+        chosen = [(int(d), np.flatnonzero(datasets == d)) for d in np.unique(datasets)]
+        parts = [_Part(self.datasets[d], *_placed(self.order, d, samples[rows], rows)) for d, rows in chosen]
+        for part in parts:
+            part.will_need()
+        rows = _Rows(len(samples), self.shape.sequence_tokens + 1)
+        for part in parts:
+            turned = self.middle if self.middle and part.dataset.source in self.middle.sources else None
+            part.copy(rows, with_starts=self.with_documents or turned is not None)
+            if turned:
+                for row in np.unique(part.rows).tolist():
+                    rows.turn(row, turned, (step - 1) * self.shape.batch_sequences + self.first + row)
+        rows.fill(self.shape.eod_id)
+        documents_BT = rows.documents() if self.with_documents else None
+        return Batch(step, rows.tokens_BT, rows.lengths_B, datasets, documents_BT)
+
+    def batches(self, first: int = 1, last: int | None = None, ahead: int = 4) -> Generator[Batch, None, None]:
+        """Batches of the steps `first..last` (default: to the end of the run), up to `ahead` of them before they are due."""
+        last = self.num_steps if last is None else last
+        waiting: deque[Future[Batch]] = deque()
+        pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="loader")
+        try:
+            for step in range(first, last + 1):
+                waiting.append(pool.submit(self.batch, step))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _take_block(self, block: int) -> Samples:
+        length = self._block_steps * self.shape.batch_sequences
+        return self.order.take(block * length, min((block + 1) * length, self.order.num_samples))
+
+
+class _Rows:
+    """A batch that is being made: B x W tokens, how many each row has, and at which columns its documents begin."""
+
+    def __init__(self, num_rows: int, width: int) -> None:
+        self.tokens_BT = np.empty((num_rows, width), np.int64)
+        self.lengths_B = np.zeros(num_rows, np.int64)
+        self.starts: list[list[Indices]] = [[] for _ in range(num_rows)]
+
+    def turn(self, row: int, middle: Middle, position: int) -> None:
+        """Turn documents of a row, the sample at this position of the run, for fill in the middle."""
+        tokens, width = self.tokens_BT[row, : self.lengths_B[row]], self.tokens_BT.shape[1]
+        turned, starts = middle.turn(tokens, self._starts(row), position, width)
+        self.tokens_BT[row, : len(turned)] = turned
+        self.lengths_B[row], self.starts[row] = len(turned), [starts]
+
+    def fill(self, eod_id: int) -> None:
+        """Put the end token where rows have no tokens."""
+        for row in np.flatnonzero(self.lengths_B < self.tokens_BT.shape[1]).tolist():
+            self.tokens_BT[row, self.lengths_B[row] :] = eod_id
+
+    def documents(self) -> npt.NDArray[np.int32]:
+        """The number of the document at each position, B x W; what is filled up is one more."""
+        documents_BT = np.empty(self.tokens_BT.shape, np.int32)
+        for row, length in enumerate(self.lengths_B.tolist()):
+            bounds = np.append(self._starts(row), [length, documents_BT.shape[1]])
+            documents_BT[row] = np.repeat(np.arange(len(bounds) - 1, dtype=np.int32), np.diff(bounds))
+        return documents_BT
+
+    def _starts(self, row: int) -> Indices:
+        return np.sort(np.concatenate(self.starts[row]))
+
+
+class _Part:
+    """What is read of one dataset: tokens `starts[i] : starts[i] + lengths[i]` go to `rows[i]`, from `columns[i]` on."""
+
+    def __init__(self, dataset: Dataset, rows: Indices, columns: Indices, pieces: Pieces) -> None:
+        by_position = np.argsort(pieces.starts, kind="stable")
+        arrays = (rows, columns, pieces.starts, pieces.lengths)
+        rows, columns, starts, lengths = (a[by_position] for a in arrays)
+        files, offsets = dataset.locate(starts, lengths)
+        self.dataset, self.rows, self.lengths = dataset, rows, lengths
+        self._places = [a.tolist() for a in (rows, columns, starts, lengths, files, offsets)]
+
+    def will_need(self) -> None:
+        """Ask the kernel to read all of it ahead; the few pieces that go on in another file are left to the copy."""
+        for _, _, _, length, file, offset in zip(*self._places, strict=True):
+            if file >= 0:
+                self.dataset.files[file].will_need(offset, offset + length)
+
+    def copy(self, into: _Rows, *, with_starts: bool) -> None:
+        """Copy the tokens, and say where documents begin: each piece does, and those inside it."""
+        for row, column, start, length, file, offset in zip(*self._places, strict=True):
+            out = into.tokens_BT[row, column : column + length]
+            if file >= 0:
+                out[:] = self.dataset.files[file].tokens[offset : offset + length]
+            else:
+                self.dataset.read_into(out, start)
+            if with_starts:
+                inside = self.dataset.document_starts(start + 1, length - 1)
+                into.starts[row].append(np.concatenate([[start], inside]) + (column - start))
+        np.add.at(into.lengths_B, self.rows, self.lengths)
+
+
+def _placed(order: SampleOrder, dataset: int, samples: Indices, rows: Indices) -> tuple[Indices, Indices, Pieces]:
+    """The pieces of samples, and for each the row and the column to which it goes."""
+    pieces = order.pieces(dataset, samples)
+    if len(pieces.starts) == len(samples):
+        return rows, np.zeros_like(rows), pieces
+    once, which = np.unique(
+        samples, return_inverse=True
+    )  # a sample may come twice in a batch, epochs being mixed in it
+    pieces = order.pieces(dataset, once)
+    first = pieces.samples.searchsorted(once)
+    counts = (pieces.samples.searchsorted(once, side="right") - first)[which]
+    pieces = Pieces(*(a[ranges(first[which], counts)] for a in pieces))
+    before = np.cumsum(pieces.lengths) - pieces.lengths
+    columns = before - np.repeat(before[np.cumsum(counts) - counts], counts)
+    return np.repeat(rows, counts), columns, pieces
