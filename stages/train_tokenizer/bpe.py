@@ -1,7 +1,11 @@
 """Byte-level BPE (Sennrich et al. 2016; GPT-2's bytes, Radford et al. 2019) by the `tokenizers` library.
 
-Text is cut by GPT-2's pattern, each digit apart, so that a number is its digits and arithmetic has a chance (Llama
-does the same). Every byte is a token: any text is encoded, and decoding gives it back exactly.
+Every byte is a token and nothing is normalised (no NFC, no case), so any text is encoded and decoding gives its exact
+bytes: what a model reads is what the laboratory wrote, and offsets into a document stay true.
+
+Why `tokenizers` trains and not `gigatoken`, which makes the same merges six times as fast (63 MB, 32k tokens, 2 cores: 2.2 s
+against 13.9 s): its trainer cuts text by GPT-2's pattern only, and wants all text in memory at once. Here memory is that of
+the different words, whatever the text, and the tokenizer is trained once in the life of a model.
 """
 
 import os
@@ -18,11 +22,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 MIN_FREQUENCY = 2  # a pair seen once in the whole corpus teaches a model nothing
 
 
-def train(texts: Iterator[list[str]], vocab_size: int, file: Path) -> None:
-    """Train on batches of texts and write `file` (tokenizer.json), by rename; same texts, same bytes."""
+def train(texts: Iterator[str], vocab_size: int, cut: pre_tokenizers.PreTokenizer, file: Path) -> None:
+    """Train on texts and write `file` (tokenizer.json), by rename; same texts in any order, same bytes."""
     tokenizer = Tokenizer(models.BPE())
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.pre_tokenizer = cut
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from stages.stream.vocabulary import SPECIAL_TOKENS, load, num_ids
-from stages.train_tokenizer import bpe
+from stages.train_tokenizer import bpe, patterns
 
+CUT = patterns.pieces("single", "code")
 MIN_VOCAB = 256 + len(SPECIAL_TOKENS)
 ROOT = Path(__file__).parents[3]
 PAPERS = ROOT.parent / "shared" / "data" / "corpora" / "pmc-ccby-260.jsonl.gz"
@@ -31,7 +32,7 @@ ODD = [
 def file(articles: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train a small tokenizer."""
     file = tmp_path_factory.mktemp("bpe") / "tokenizer.json"
-    bpe.train(iter([articles[:20], articles[20:]]), 400, file)
+    bpe.train(iter(articles), 400, CUT, file)
     return file
 
 
@@ -99,10 +100,11 @@ def test_real_papers_come_back(tokenizer: Tokenizer) -> None:
 
 
 def test_same_texts_same_bytes_on_any_number_of_threads(articles: list[str], file: Path, tmp_path: Path) -> None:
-    """Training with 1 and with 4 threads writes the same file."""
-    (tmp_path / "texts.json").write_text(json.dumps([articles[:20], articles[20:]]))
-    code = "import json, sys, pathlib; from stages.train_tokenizer import bpe; folder = pathlib.Path(sys.argv[1]);"
-    code += "bpe.train(iter(json.loads((folder / 'texts.json').read_text())), 400, folder / sys.argv[2])"
+    """Training with 1 and with 4 threads, and on the texts in another order, writes the same file."""
+    (tmp_path / "texts.json").write_text(json.dumps(articles[::-1]))
+    code = "import json, sys, pathlib; from stages.train_tokenizer import bpe, patterns; folder = pathlib.Path(sys.argv[1]);"
+    code += "texts = iter(json.loads((folder / 'texts.json').read_text()));"
+    code += "bpe.train(texts, 400, patterns.pieces('single', 'code'), folder / sys.argv[2])"
     for threads in ("1", "4"):
         command = [sys.executable, "-c", code, str(tmp_path), f"{threads}.json"]
         subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"RAYON_NUM_THREADS": threads})
@@ -111,6 +113,23 @@ def test_same_texts_same_bytes_on_any_number_of_threads(articles: list[str], fil
 
 def test_merges_are_those_of_the_commonest_pairs(tmp_path: Path) -> None:
     """On a text small enough to count by hand, the merges are in the order of their counts."""
-    bpe.train(iter([["ababab ab", "ab cd cd", "cd"]]), MIN_VOCAB + 2, tmp_path / "tokenizer.json")
+    bpe.train(iter(["ababab ab", "ab cd cd", "cd"]), MIN_VOCAB + 2, CUT, tmp_path / "tokenizer.json")
     model = json.loads((tmp_path / "tokenizer.json").read_text())["model"]
     assert model["merges"] == [["a", "b"], ["c", "d"]]  # 5 times, 3 times
+
+
+def test_another_trainer_makes_the_same_merges(articles: list[str], tmp_path: Path) -> None:
+    """`gigatoken`, which cuts by GPT-2's pattern, merges the same pairs in the same order."""
+    gigatoken = pytest.importorskip("gigatoken")
+    bpe.train(iter(articles), 600, patterns.pieces("runs", "gpt2"), tmp_path / "tokenizer.json")
+    ours = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["merges"]
+    _, merges = gigatoken.train_bpe("\0".join(articles).encode(), 600, list(SPECIAL_TOKENS), separator=b"\0")
+    spelled = dict(zip(_byte_order(), sorted(pre_tokenizers.ByteLevel.alphabet()), strict=True))
+    theirs = [["".join(spelled[b] for b in half) for half in pair] for pair in merges]
+    assert theirs == ours
+
+
+def _byte_order() -> list[int]:
+    """Bytes in the order of the characters that GPT-2 writes them as: those that print first, as themselves."""
+    printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return printing + [b for b in range(256) if b not in printing]

@@ -1,0 +1,4 @@
+from stages.command import main
+from stages.train_tokenizer import TrainTokenizer
+
+main(TrainTokenizer)
