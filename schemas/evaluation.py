@@ -1,10 +1,10 @@
 """Tables of evaluation: questions, scores with standard errors, and every sample that they were computed from."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.corpus import Int32
+from schemas.corpus import Float32, Int32, Sha256
 from schemas.table import Row
 
 BLANK = "____"  # in a question: where a choice goes
@@ -22,6 +22,45 @@ class Question(Row):
     answer: Annotated[Int32, Field(ge=0)]
     doc_id: str
     licence: str | None
+
+
+class BenchmarkItem(Row):
+    """An item of a benchmark of others, as its publisher gives it. `answer` is the text of the right answer.
+
+    `choices` is empty where the answer is free; `context` is what the question is put about (an abstract, say).
+    """
+
+    benchmark: str
+    item_id: str
+    question: Annotated[str, Field(min_length=1)]
+    choices: list[str]
+    answer: str
+    context: str
+
+
+class ItemOverlap(Row):
+    """An item of a benchmark that was found in a document, in characters `start:end` of its text.
+
+    `tier` says by what: its words as they are (`verbatim`), with OCR's confusions folded (`folded`), with other numbers
+    (`masked`), roughly and beside its answer (`answered`), by most of its letters (`reworded`) or by meaning (`semantic`).
+    """
+
+    benchmark: str
+    item_id: str
+    doc_id: Sha256
+    tier: Literal["verbatim", "folded", "masked", "answered", "reworded", "semantic"]
+    score: Float32
+    start: int
+    end: int
+
+
+class Planted(Row):
+    """How many items that were planted in a corpus, damaged in one way, were found again."""
+
+    damage: str
+    num_planted: int
+    num_found: int
+    required: float
 
 
 class Score(Row):

@@ -1,0 +1,55 @@
+"""Decontaminate: take out of a corpus what benchmarks will ask."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.corpus import Document, Dropped
+from schemas.evaluation import BenchmarkItem, ItemOverlap, Planted
+from stages.base import SettingsError, Stage
+from stages.tables import Outputs, Reader
+
+
+class Decontaminate(Stage):
+    """Find benchmark items in documents, also where OCR, other numbers or another wording hide them, and take them out.
+
+    Before it works on the corpus it plants items in it, clean and damaged, and fails if it does not find them.
+    """
+
+    name = "decontaminate"
+    inputs = {"documents": Document, "items": BenchmarkItem}
+    outputs = {"documents": Document, "overlaps": ItemOverlap, "planted": Planted, "dropped": Dropped}
+    packages = ("numpy", "numba")
+    shares = ("stream",)
+    whole = frozenset({"items"})
+    located = frozenset({"embeddings"})
+    conserves = ("documents", "documents")
+
+    remove: Literal["document", "span", "nothing"] = "document"
+    """What goes when an item is found: the document, the stretch of text that holds the item, or nothing (rows only)."""
+    min_letters: Annotated[float, Field(ge=0.3, le=1)] = 0.46
+    """Share of a long item's letter 4-grams that a stretch of text must have; a short item needs more (see `decide`)."""
+    embeddings: str = ""
+    """Folder of a sentence-embedding model (Hugging Face layout) to ask about rewordings; empty: letters decide alone."""
+    min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.8
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the planted items."""
+
+    def external(self) -> str:
+        """Return the digest of the embedding model's weights."""
+        if not self.embeddings:
+            return ""
+        from schemas.table import sha256_file
+
+        file = Path(self.embeddings).expanduser() / "model.safetensors"
+        if not file.is_file():
+            raise SettingsError(f"decontaminate.embeddings: no file {file}; give a folder with model.safetensors")
+        return sha256_file(file)
+
+    def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
+        """Plant and find, then look through every document."""
+        from stages.decontaminate.search import decontaminate
+
+        decontaminate(self, inputs["documents"], inputs["items"], outputs)

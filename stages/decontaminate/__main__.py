@@ -1,0 +1,4 @@
+from stages.command import main
+from stages.decontaminate import Decontaminate
+
+main(Decontaminate)
