@@ -1,4 +1,4 @@
-"""Settings from the command line and from a file, by stage: `--set dedup.num_bands=20`, `--settings FILE`."""
+"""Settings and numbers of shards by stage: `--set dedup.threshold=0.7`, `--settings FILE`, `--shards tokenize=64`."""
 
 import json
 import tomllib
@@ -22,6 +22,20 @@ def read_overrides(assignments: Sequence[str], file: Path | None) -> Overrides:
             problems.append(f"--set {text}: expected STAGE.FIELD=VALUE")
             continue
         found.setdefault(stage, {})[field] = _value(value)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return found
+
+
+def read_shards(assignments: Sequence[str]) -> dict[str, int]:
+    """Numbers of shards by stage name, from `STAGE=N`; `SettingsError` lists all that cannot be read."""
+    found, problems = dict[str, int](), []
+    for text in assignments:
+        stage, _, count = text.partition("=")
+        if stage and count.isdecimal() and int(count) > 0:
+            found[stage] = int(count)
+        else:
+            problems.append(f"--shards {text}: expected STAGE=N, with N from 1")
     if problems:
         raise SettingsError("\n".join(problems))
     return found

@@ -3,7 +3,7 @@
 import pytest
 
 from stages.base import SettingsError
-from workflows.overrides import read_overrides
+from workflows.overrides import read_overrides, read_shards
 
 
 def test_values_are_json_or_text() -> None:
@@ -39,3 +39,13 @@ def test_bad_files(tmp_path, name, text) -> None:
         read_overrides([], tmp_path / name)
     with pytest.raises(SettingsError, match="no such file"):
         read_overrides([], tmp_path / "missing.toml")
+
+
+def test_shards_are_numbers_by_stage() -> None:
+    """The last number given for a stage counts; what is no number of shards is named, all at once."""
+    assert read_shards(["a=3", "b=1", "a=64"]) == {"a": 64, "b": 1}
+    with pytest.raises(SettingsError) as error:
+        read_shards(["a", "=2", "b=0", "c=-1", "d=1.5", "e=2"])
+    assert [line.split(":")[0] for line in str(error.value).split("\n")] == [
+        f"--shards {text}" for text in ("a", "=2", "b=0", "c=-1", "d=1.5")
+    ]
