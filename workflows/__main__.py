@@ -76,6 +76,9 @@ def _verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser
     verb.add_argument("--only", metavar="STAGE", help="this stage alone")
     verb.add_argument("--from", dest="start", metavar="STAGE", help="this stage and what follows from it")
     verb.add_argument("--until", metavar="STAGE", help="this stage and what it needs")
+    verb.add_argument(
+        "--shards", action="append", default=[], metavar="STAGE=N", help="run this stage as N tasks and a commit"
+    )
     verb.add_argument("--stub", action="store_true", help="sample rows instead of work: tests the graph in seconds")
     verb.add_argument("--container", action="store_true", help="run each stage in its image")
     return verb

@@ -76,6 +76,7 @@ class Run:
 
     root: Path
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    shards: Mapping[str, int] = field(default_factory=dict)  # by stage; where it is not named, the recipe's number
     nodes: list[Node] = field(default_factory=list)
     setting_problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # files to read that are not there: a plan can live with that
@@ -89,6 +90,7 @@ class Run:
         self._check_edges(name, stage, inputs)
         stage = self._override(name, stage)
         fingerprint = self._fingerprint(stage, inputs)
+        shards = self.shards.get(name, self.shards.get(stage.name, shards))
         node = Node(name, stage, inputs, shards, fingerprint, self.root / stage.name / fingerprint)
         self.nodes.append(node)
         return node
@@ -96,7 +98,7 @@ class Run:
     def check(self) -> None:
         """Raise on anything that does not fit, all problems at once."""
         known = {n.name for n in self.nodes} | {n.stage.name for n in self.nodes}
-        for name in self.overrides:
+        for name in (*self.overrides, *self.shards):
             if name not in known:
                 hint = nearest(name, sorted(known), "stages")
                 self.setting_problems.append(f"{name}: the recipe has no such stage; {hint}")
@@ -144,7 +146,9 @@ def nearest(word: str, known: Sequence[str], kind: str) -> str:
     return f"did you mean {near[0]}?" if near else f"{kind}: {', '.join(known)}"
 
 
-def load_recipe(file: Path, root: Path, overrides: Mapping[str, Mapping[str, Any]]) -> Run:
+def load_recipe(
+    file: Path, root: Path, overrides: Mapping[str, Mapping[str, Any]], shards: Mapping[str, int] | None = None
+) -> Run:
     """The checked graph of a recipe file: a Python file with a function `workflow(run)`."""
     if not file.is_file():
         known = [str(f) for f in sorted(file.parent.glob("*.py"))] if file.parent.is_dir() else []
@@ -153,7 +157,7 @@ def load_recipe(file: Path, root: Path, overrides: Mapping[str, Mapping[str, Any
     workflow = getattr(load_module(file, f"recipe_{file.stem}"), "workflow", None)
     if workflow is None:
         raise SettingsError(f"{file}: a recipe has a function `workflow(run)`")
-    run = Run(root, overrides)
+    run = Run(root, overrides, shards or {})
     workflow(run)
     run.check()
     return run

@@ -17,6 +17,7 @@ from stages.deploy.stop import stop as stop_server
 from workflows.base import Node, Selection, load_recipe, unfinished_inputs
 from workflows.endpoints import all_endpoints, answer, curl, read_endpoints
 from workflows.explain import explain_all
+from workflows.overrides import read_shards
 from workflows.site import Site, load_site
 
 EXIT_FAILED = 1
@@ -133,7 +134,8 @@ def _open(options: argparse.Namespace) -> tuple[Any, list[Node], list[Node], lis
 
     site = load_site(options.site)
     root = site.root / "stub" if options.stub else site.root  # sample rows must never look like a real output
-    recipe = load_recipe(options.recipe, root, options.read_overrides(options.set, options.settings))
+    overrides = options.read_overrides(options.set, options.settings)
+    recipe = load_recipe(options.recipe, root, overrides, read_shards(options.shards))
     selected = Selection(options.only, options.start, options.until).apply(recipe.nodes)
     return Machine(site, options.container, options.stub), recipe.nodes, selected, recipe.missing
 
