@@ -4,6 +4,7 @@ Parsl itself ships no command of this name (a test watches for that).
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ContractError as error:
         errors.print(str(error), markup=False)
         code = EXIT_CONTRACT
+    except BrokenPipeError:  # `parsl ... | head` has all that it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except OSError as error:
         errors.print(f"{error.strerror}: {error.filename}", markup=False)
         code = EXIT_FAILED

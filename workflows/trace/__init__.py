@@ -21,6 +21,7 @@ from workflows.site import load_site
 if TYPE_CHECKING:
     from rich.console import Console
 
+MAX_RUNS = 5  # of others that may be meant, the newest first
 PACKAGES = {"duckdb": "report", "numpy": "tokenize"}  # and the extra that brings each
 
 
@@ -61,7 +62,8 @@ def _folder(options: argparse.Namespace) -> Path:
     recipe = load_recipe(options.recipe, load_site(options.site).root, overrides)
     node = _node(recipe.nodes, options.node)
     if not node.done:
-        others = sorted(str(f.parent) for f in node.path.parent.glob("*/manifest.json"))
+        manifests = sorted(node.path.parent.glob("*/manifest.json"), key=lambda f: -f.stat().st_mtime)
+        others = [str(f.parent) for f in manifests[:MAX_RUNS]]
         hint = "give the settings that it ran with (--set), or --run DIR"
         raise SettingsError(
             "\n".join([f"{node.name} is not done at {node.path}: {hint}", *(f"  --run {o}" for o in others)])

@@ -13,6 +13,7 @@ from workflows.trace.training import Training
 
 Answer = dict[str, Any]
 Paging = Mapping[Run, Sequence[int]]
+NO_TEXTS = "the documents that were tokenized are not there: pages are unknown"
 
 
 def summary(training: Training) -> Answer:
@@ -55,18 +56,15 @@ def _documents(training: Training, runs: Sequence[Run], num_slots: int, max_page
     for run in runs:
         grouped.setdefault(run.document.doc_id, []).append(run)
     names, num_tokens = training.names().known(list(grouped)), sum(r.num_tokens for r in runs)
-    pages = _pages(training, dict(islice(grouped.items(), max_paged)))
+    texts = training.texts()
+    shown = dict(islice(grouped.items(), max_paged))
+    pages = pages_of(texts, training.vocabulary(), training.datasets, shown) if texts else {}
     return {
         "num_tokens": num_tokens,
         "num_padding": num_slots - num_tokens,
-        "notes": _notes(training.opened.order, {r.document.source for r in runs}),
+        "notes": [*_turned(training.opened.order, {r.document.source for r in runs}), *([] if texts else [NO_TEXTS])],
         "documents": [_document(mine, names.get(doc_id), pages) for doc_id, mine in grouped.items()],
     }
-
-
-def _pages(training: Training, runs: Mapping[str, Sequence[Run]]) -> Paging:
-    texts = training.texts()
-    return pages_of(texts, training.vocabulary(), training.datasets, runs) if texts else {}
 
 
 def _document(runs: Sequence[Run], name: Name | None, pages: Paging) -> Answer:
@@ -108,7 +106,7 @@ def _piece(training: Training, vocabulary: Vocabulary, run: Run) -> Answer:
     }
 
 
-def _notes(order: TokenOrder, sources: Iterable[str]) -> list[str]:
+def _turned(order: TokenOrder, sources: Iterable[str]) -> list[str]:
     turned = sorted(set(order.middle_sources) & set(sources)) if order.middle_fraction else []
     if not turned:
         return []

@@ -59,8 +59,8 @@ class Exposure:
         recorded, found = self.ledger.get(step, "no row"), taken.digest()
         if recorded != found:
             words = f"step {step}: the ledger says {recorded}, the order gives {found}"
-            cure = "token files, index or code are not those that the run used, so no step can be traced"
-            raise ContractError("the ledger", [words, cure])
+            why = "token files, index or code are not those that the run used, so its steps cannot be traced"
+            raise ContractError("the ledger", [f"{words}; {why}"])
 
 
 def ledger_digest(digests: str) -> str:

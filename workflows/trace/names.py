@@ -30,7 +30,8 @@ class Name(NamedTuple):
 
     def words(self) -> str:
         """A line that tells it from others."""
-        return f"{self.doc_id[:12]}  {self.path or ''}" + (f"  doi {self.doi}" if self.doi else "")
+        known = (self.doc_id[:12], self.path, self.title, self.doi and f"doi {self.doi}")
+        return "  ".join(word for word in known if word)
 
 
 class Drop(NamedTuple):

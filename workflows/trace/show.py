@@ -40,16 +40,17 @@ def show_step(answer: Answer, console: Console, *, every: bool) -> None:
 
 
 def _piece(piece: Answer, console: Console) -> None:
-    begins = "begins" if piece["begins"] else "goes on"
-    ends = "ends" if piece["ends"] else "is cut"
-    words = f"tokens {piece['first_token']:,}..{piece['last_token']:,}, {begins} here, {ends} here"
-    _line(console, f"\n--- {piece['doc_id'][:ID_CHARS]}: {words} ---", style="dim")
+    begins = "begins here" if piece["begins"] else "began before"
+    ends = "ends here" if piece["ends"] else "goes on after"
+    words = f"its tokens {piece['first_token']:,}..{piece['last_token']:,}; it {begins} and {ends}"
+    _line(console, f"\n--- {piece['doc_id'][:ID_CHARS]}, {words} ---", style="dim")
     _line(console, piece["text"])
 
 
 def show_document(answer: Answer, console: Console, *, every: bool) -> None:
     """The steps that saw a document, or `never`."""
-    _line(console, f"{answer['doc_id'][:ID_CHARS]}  {_name(answer)}")
+    _line(console, f"{answer['doc_id'][:ID_CHARS]}  {answer['title'] or ''}".rstrip())
+    _line(console, f"{answer['path'] or ''}" + (f"  doi {answer['doi']}" if answer["doi"] else ""))
     if answer["never"]:
         _line(console, f"never seen in {answer['num_steps']:,} steps: {answer['never']}")
         return

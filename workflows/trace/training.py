@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,8 +44,11 @@ class Training:
             manifest = Manifest.read(folder)
             ledger = ledger_table(manifest)
             if ledger is None or manifest.stub:
-                what = "sample rows only" if manifest.stub else f"{manifest.stage} wrote no ledger of its batches"
-                raise SettingsError(f"{folder}: {what}, so its steps cannot be traced; run it again with this version")
+                what = (
+                    "it has sample rows only" if manifest.stub else f"{manifest.stage} wrote no ledger of batches here"
+                )
+                cure = "name a training stage; one that ran before there were ledgers must run again"
+                raise SettingsError(f"{folder}: {what}, so there are no steps to trace: {cure}")
             found = {row: Reader(table, row) for table, row in _inputs(folder, manifest)}
             return cls(folder, found, Reader(folder / ledger, BatchLedger))
         except ContractError as error:
@@ -82,11 +86,12 @@ class Training:
         return Names(self.tables[TokenizedDocument].base)
 
     def texts(self) -> Reader | None:
-        """The documents that were tokenized; none where token files were given."""
+        """The documents that were tokenized; none where token files were given, or where they are gone."""
         tokenized = self.tables[TokenizedDocument]
-        for table, name in _tables(tokenized.base, tokenized.manifest):
-            if name == Document.contract():
-                return Reader(table, Document)
+        with suppress(ContractError):  # the answer says that it is without titles and pages
+            for table, name in _tables(tokenized.base, tokenized.manifest):
+                if name == Document.contract():
+                    return Reader(table, Document)
         return None
 
     def vocabulary(self) -> Vocabulary:
