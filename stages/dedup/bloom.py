@@ -101,10 +101,10 @@ class BandFilters:
     def create(cls, path: Path, shape: Shape) -> Self:
         """Make an empty filter; what was at `path` is replaced."""
         path.unlink(missing_ok=True)
-        with path.open("wb") as file:
-            file.truncate(PAGE_BYTES)
+        _reserve(path, PAGE_BYTES)
         filters = cls(path, write=True)
         head = filters.header
+        assert len(shape.settings) <= HEADER["settings"].itemsize, shape.settings
         head["magic"], head["version"], head["settings"] = MAGIC, VERSION, shape.settings.encode()
         for name in ("seed", "num_bands", "capacity", "rate"):
             head[name] = getattr(shape, name)
@@ -205,7 +205,7 @@ class BandFilters:
         self.header["slices"][index] = (capacity, 0, num_pages, num_probes)
         self.header["num_slices"] = index + 1
         self._flush()
-        os.truncate(self.path, _file_bytes(self.header))
+        _reserve(self.path, _file_bytes(self.header))
         self._map = np.memmap(self.path, np.uint8, "r+")
         self.header = self._map[: HEADER.itemsize].view(HEADER)[0]
 
@@ -254,6 +254,12 @@ class BandFilters:
         _insert(self.bits(last, band), probes, self.header["seed"], keys[:, band], seen[:, band])
 
 
+def _reserve(file: Path, size: int) -> None:
+    """Make a file as large, with its blocks on disk: a disk that is full says so now, not when a mapped page is written."""
+    with file.open("ab") as stream:
+        os.posix_fallocate(stream.fileno(), 0, size)
+
+
 def _file_bytes(head: Any) -> int:
     pages = int(head["slices"]["num_pages"][: int(head["num_slices"])].sum())
     return PAGE_BYTES * (1 + int(head["num_bands"]) * pages)
@@ -261,6 +267,8 @@ def _file_bytes(head: Any) -> int:
 
 def _damage(path: Path) -> list[str]:
     """What makes a file unfit to be read."""
+    if not path.is_file():
+        return ["the file is missing"]
     size = path.stat().st_size
     if size < PAGE_BYTES:
         return [f"expected a header of {PAGE_BYTES} bytes, found {size} bytes"]
