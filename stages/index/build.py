@@ -11,13 +11,16 @@ from schemas.table import ContractError
 from schemas.tokens import MixtureShare, Tokenizer, TokenOrder, TokenShard
 from stages.base import SettingsError
 from stages.index import Index
+from stages.index.arrays import pack_source
 from stages.index.plan import phases_for, source_sizes
 from stages.index.table import describe
 from stages.index.verify import file_problems, refuse, tokenizer_problems
 from stages.stream.corpus import Dataset, open_corpus
+from stages.stream.middle import open_middle
 from stages.stream.mixture import Supply, left_out, repeated, shares
 from stages.stream.opening import tokens_sha256
 from stages.stream.virtual import Contiguous
+from stages.stream.vocabulary import load
 from stages.tables import Outputs, Reader
 
 
@@ -26,16 +29,19 @@ def index(stage: Index, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     rows: list[TokenShard] = list(inputs["tokens"].rows())
     sizes = source_sizes(rows)
     phases = phases_for(stage, sizes)
+    untaken = left_out(phases, list(sizes))
     mine = _share_of(rows, outputs.shard)
     datasets = _checked(stage, inputs, [row for row in rows if row.source in mine], outputs)
-    supplies = [Supply(d.source, len(d), len(Contiguous(d.source, len(d), stage.sequence_tokens))) for d in datasets]
+    order = _order(stage, datasets)
+    _check_middle(order, inputs["tokenizer"])
+    supplies = _supplies(stage, datasets, mine.difference(untaken), outputs)
     mixture = [row for row in shares(phases, supplies, stage.batch_sequences) if row.source in mine]
     mixture.sort(key=lambda row: (row.source, row.phase))
     outputs["mixture"].write(mixture)
     if outputs.shard[0] == 0:
-        outputs["order"].write(_order(stage, datasets))
-        if others := left_out(phases, list(sizes)):
-            print(f"not taken: {', '.join(others)}", flush=True)
+        outputs["order"].write(order)
+        if untaken:
+            print(f"not taken: {', '.join(untaken)}", flush=True)
     _tell(stage, mixture)
 
 
@@ -75,6 +81,24 @@ def _only_tokenizer(reader: Reader) -> Tokenizer:
         raise ContractError(str(reader.folder), [f"expected 1 tokenizer, found {len(rows)}"])
     reader.open_path(rows[0].file)
     return rows[0]
+
+
+def _check_middle(order: TokenOrder, reader: Reader) -> None:
+    """`SettingsError` if documents are to be turned round and the tokenizer has no marks for it."""
+    if order.middle_fraction:
+        (row,) = reader.rows()
+        open_middle(order, load(reader.open_path(row.file)), row.eod_id)
+
+
+def _supplies(stage: Index, datasets: Sequence[Dataset], packed: set[str], outputs: Outputs) -> list[Supply]:
+    """What each source has; of best fit, only those that this shard packs are known, and only they are written."""
+    supplies = []
+    for number, dataset in enumerate(datasets):
+        num_samples = len(Contiguous(dataset.source, len(dataset), stage.sequence_tokens))
+        if stage.packing == "best_fit":
+            num_samples = pack_source(stage, number, dataset, outputs) if dataset.source in packed else 0
+        supplies.append(Supply(dataset.source, len(dataset), num_samples))
+    return supplies
 
 
 def _order(stage: Index, datasets: Sequence[Dataset]) -> TokenOrder:

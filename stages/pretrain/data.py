@@ -21,7 +21,7 @@ from stages.model.network import IGNORED
 from stages.stream.corpus import Dataset, open_corpus
 from stages.stream.loader import Batch as Rows
 from stages.stream.loader import Loader, Shape
-from stages.stream.middle import open_middle
+from stages.stream.middle import Middle, open_middle
 from stages.stream.opening import Opened, open_order
 from stages.stream.order import Samples
 from stages.stream.vocabulary import load
@@ -69,11 +69,17 @@ class Data:
             rank=self.world.rank,
             num_ranks=self.world.size,
             with_documents=mask_documents,
-            middle=open_middle(order, load(self.tokenizer_file), self.tokenizer.eod_id),
+            middle=self._middle(),
         )
         with contextlib.closing(loader.batches(first)) as batches:
             for batch in batches:
                 yield Step(batch.step, loader.samples(batch.step), learned(batch, self.tokenizer.eod_id))
+
+    def _middle(self) -> Middle | None:
+        order = self.opened.order
+        if not order.middle_fraction:
+            return None
+        return open_middle(order, load(self.tokenizer_file), self.tokenizer.eod_id)
 
 
 def learned(batch: Rows, eod_id: int) -> Batch:

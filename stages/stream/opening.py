@@ -1,7 +1,8 @@
 """From the three tables of an index to the order of samples that they stand for."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from schemas.table import ContractError
@@ -9,6 +10,7 @@ from schemas.tokens import MixtureShare, TokenOrder
 from stages.stream.corpus import Dataset
 from stages.stream.mixture import phases_of
 from stages.stream.order import SampleOrder
+from stages.stream.packing import open_packed
 from stages.stream.virtual import Contiguous, Packing, VirtualOrder
 from stages.tables import Reader
 
@@ -45,5 +47,20 @@ def tokens_sha256(datasets: Sequence[Dataset]) -> str:
 def _virtual(
     order: TokenOrder, shares: Sequence[MixtureShare], arrays: Reader, datasets: Sequence[Dataset]
 ) -> SampleOrder:
-    packings: list[Packing] = [Contiguous(d.source, len(d), order.sequence_tokens) for d in datasets]
+    files = array_files(arrays)
+    packings = [_packing(order, files, dataset) for dataset in datasets]
     return VirtualOrder(packings, phases_of(shares, [d.source for d in datasets]), order.batch_sequences, order.seed)
+
+
+def _packing(order: TokenOrder, files: Mapping[tuple[str, str], Path], dataset: Dataset) -> Packing:
+    if order.packing == "contiguous":
+        return Contiguous(dataset.source, len(dataset), order.sequence_tokens)
+    ends, spans = (files.get((dataset.source, name)) for name in ("bin_ends", "bin_spans"))
+    if ends is None or spans is None:  # the mixture leaves the source out, so it was not packed
+        return Contiguous(dataset.source, 0, order.sequence_tokens)
+    return open_packed(dataset.source, ends, spans)
+
+
+def array_files(arrays: Reader) -> dict[tuple[str, str], Path]:
+    """The files of an `IndexFile` table by source and name; ContractError if one is missing or not of its size."""
+    return {(row.source, row.name): arrays.open_path(row.file) for row in arrays.rows()}
