@@ -42,13 +42,14 @@ class ItemOverlap(Row):
     """An item of a benchmark that was found in a document, in characters `start:end` of its text.
 
     `tier` says by what: its words as they are (`verbatim`), with OCR's confusions folded (`folded`), with other numbers
-    (`masked`), roughly and beside its answer (`answered`), by most of its letters (`reworded`) or by meaning (`semantic`).
+    (`masked`), roughly and beside its answer (`answered`), by most of its letters (`reworded`), by a dozen words in a row
+    (`run`) or by meaning (`semantic`).
     """
 
     benchmark: str
     item_id: str
     doc_id: Sha256
-    tier: Literal["verbatim", "folded", "masked", "answered", "reworded", "semantic"]
+    tier: Literal["verbatim", "folded", "masked", "answered", "reworded", "run", "semantic"]
     score: Float32
     start: int
     end: int

@@ -7,7 +7,7 @@ chance a stretch of the item's own field has 0.3 to 0.5; the shorter the item th
 MMLU, GSM8K, PubMedQA and HumanEval: no article reached it.)
 
 Tiers, the first that holds: `verbatim`, `folded` and `masked` have nearly all letters (the numbers and letters as they are;
-the numbers as they are; neither); `reworded` has enough; `answered` is a little short of it and has the answer close
+the numbers as they are; neither); `reworded` has enough; `run` has a dozen of the item's words in a row; `answered` is a little short of it and has the answer close
 by; `semantic` is short of it and an embedding says that it means the same.
 """
 
@@ -20,7 +20,7 @@ from schemas.evaluation import BenchmarkItem
 from stages.decontaminate.letters import folded
 from stages.decontaminate.needles import needle
 
-Tier = Literal["verbatim", "folded", "masked", "answered", "reworded", "semantic"]
+Tier = Literal["verbatim", "folded", "masked", "reworded", "run", "answered", "semantic"]
 Cosine = Callable[[str, str], float]
 
 SIZE = 4  # letters of a gram
@@ -61,13 +61,15 @@ class Judge:
         self.items, self.min_letters, self.min_cosine, self.cosine = items, min_letters, min_cosine, cosine
         self.grams = lru_cache(maxsize=1 << 14)(self._grams)
 
-    def __call__(self, number: int, stretch: str) -> Verdict | None:
-        """Say whether `stretch` holds item `number`."""
+    def __call__(self, number: int, stretch: str, run: bool = False) -> Verdict | None:  # noqa: FBT001, FBT002
+        """Say whether `stretch` holds item `number`; `run`: it has many of the item's words in a row."""
         grams = self.grams(number)
         score = _share(grams, stretch)
         needed = min(MOST, self.min_letters + SHORT_EXTRA / max(1, len(grams)))
         if score >= needed:
             return Verdict(self._shape(number, stretch) if score >= NEARLY_ALL else "reworded", score)
+        if run:
+            return Verdict("run", score)
         if score >= needed - ANSWERED_LESS and self._answered(number, stretch):
             return Verdict("answered", score)
         if self.cosine and score >= SEMANTIC_LEAST:

@@ -16,7 +16,7 @@ from stages.decontaminate import Decontaminate
 from stages.decontaminate.decide import Cosine, Judge, Verdict
 from stages.decontaminate.needles import MIN_GRAMS, index, needle
 from stages.decontaminate.plant import plant
-from stages.decontaminate.windows import windows
+from stages.decontaminate.windows import RUN_WORDS, windows
 from stages.tables import Outputs, Reader
 
 BATCH_ROWS = 64  # documents searched at a time by one thread
@@ -47,12 +47,12 @@ class Search:
     def __call__(self, texts: pa.Array) -> list[Found]:
         """All items in an Arrow array of texts, by row and item."""
         found, at, data = [], -1, b""
-        for row, number, start, end, first, last, _ in zip(*windows(texts, self.index), strict=True):
+        for row, number, start, end, first, last, run, _ in zip(*windows(texts, self.index), strict=True):
             if self.index.counts[number] < MIN_GRAMS:
                 continue
             if row != at:
                 at, data = row, texts[int(row)].as_py().encode()
-            verdict = self.judge(int(number), data[start:end].decode())
+            verdict = self.judge(int(number), data[start:end].decode(), run >= RUN_WORDS)
             if verdict:
                 places = _sentences(data, (int(start), int(first), int(last), int(end)))
                 found.append(Found(int(row), int(number), *places, verdict))

@@ -16,13 +16,15 @@ from stages.decontaminate.words import Bytes, Hashes, Places, Words, read_words,
 from stages.stream.compiled import compiled
 
 REACH, SLACK = 1.5, 12  # a window's words: the item's, half as many more, and a few
+RUN_WORDS = 12  # words in a row that two texts do not share by chance
 MIN_SHARE = np.float32(0.10)  # of the weight of an item's trigrams: worth a closer look (10 windows a paper)
 
 
 class Windows(NamedTuple):
     """W candidates: document (row of the batch), item, bytes of the text, share of the weight of the item's trigrams.
 
-    `starts:ends` is what may hold the item, `firsts:lasts` reaches from its first to its last trigram that was found.
+    `starts:ends` is what may hold the item, `firsts:lasts` reaches from its first to its last trigram that was found;
+    `runs` counts the words of its longest run of trigrams without a gap.
     """
 
     documents: Places
@@ -31,6 +33,7 @@ class Windows(NamedTuple):
     ends: Places
     firsts: Places
     lasts: Places
+    runs: Places
     shares: npt.NDArray[np.float32]
 
 
@@ -41,9 +44,11 @@ def windows(texts: pa.Array, found: Index) -> Windows:
     starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     raw = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
     rows = _windows(raw, starts, letters(), found)
-    places = rows[:, :6].astype(np.int32)
-    shares = (rows[:, 6] / 1e6).astype(np.float32)
-    return Windows(places[:, 0], places[:, 1], places[:, 2], places[:, 3], places[:, 4], places[:, 5], shares)
+    places = rows[:, :7].astype(np.int32)
+    shares = (rows[:, 7] / 1e6).astype(np.float32)
+    return Windows(
+        places[:, 0], places[:, 1], places[:, 2], places[:, 3], places[:, 4], places[:, 5], places[:, 6], shares
+    )
 
 
 @compiled
@@ -52,7 +57,7 @@ def _windows(data: Bytes, starts: npt.NDArray[np.int64], tables: Letters, found:
     for row in range(starts.size - 1):
         longest = max(longest, int(starts[row + 1] - starts[row]))
     text = room(longest)
-    out, count = np.empty((64, 7), np.int64), 0
+    out, count = np.empty((64, 8), np.int64), 0
     for row in range(starts.size - 1):
         num_words = read_words(data, starts[row], starts[row + 1], tables, text)
         hits = _hits(text.hashes, num_words, found)
@@ -77,8 +82,9 @@ def _window(hits: npt.NDArray[np.int64], text: Words, num_words: int, found: Ind
     reach = int(found.lengths[item] * REACH) + SLACK
     begin, end = max(0, high + SIZE - reach), min(num_words, low + reach) - 1
     out[1], out[2], out[3] = item, text.starts[begin], text.ends[end]
-    out[4], out[5], out[6] = text.starts[low], text.ends[high + SIZE - 1], int(share * 1e6)
-    return bool(share >= MIN_SHARE)
+    out[4], out[5] = text.starts[low], text.ends[high + SIZE - 1]
+    out[6], out[7] = _longest_run(hits[:, 1]), int(share * 1e6)
+    return bool(share >= MIN_SHARE or out[6] >= RUN_WORDS)
 
 
 @compiled
@@ -97,6 +103,16 @@ def _hits(hashes: Hashes, num_words: int, found: Index) -> npt.NDArray[np.int64]
             out[count, 2], out[count, 3] = found.slots[posting], gram
             count += 1
     return out[np.argsort(out[:count, 0], kind="mergesort")]
+
+
+@compiled
+def _longest_run(places: npt.NDArray[np.int64]) -> int:
+    longest = run = 1
+    for i in range(1, places.size):
+        step = places[i] - places[i - 1]
+        run = run + 1 if step == 1 else run if step == 0 else 1
+        longest = max(longest, run)
+    return longest + SIZE - 1
 
 
 @compiled

@@ -16,9 +16,9 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -36,32 +36,47 @@ class UnknownLayoutError(Exception):
     """A record is in none of the layouts above."""
 
 
+class Refused(NamedTuple):
+    """A record that is no item, and why."""
+
+    where: str
+    reason: str
+    detail: str
+    path: str
+
+
 def register(files: list[Path], outputs: Outputs) -> None:
     """Write the items of all files; what is no item is dropped with a reason."""
-    outputs.progress.start("files", len(files))
+    for found in read(files):
+        if isinstance(found, Refused):
+            outputs.drop(found.where, found.reason, found.detail, found.path)
+        else:
+            outputs["items"].write(found)
+
+
+def read(files: Iterable[Path]) -> Iterator[BenchmarkItem | Refused]:
+    """Every record of the files, as an item or with what is wrong with it; `SettingsError` for a file that is broken."""
     seen: set[tuple[str, str]] = set()
     for file in files:
         for number, record in enumerate(_records(file)):
-            _write(file, number, record, outputs, seen)
-        outputs.progress.advance(1)
+            found = _read(file, number, record)
+            if isinstance(found, BenchmarkItem):
+                key = (found.benchmark, found.item_id)
+                if key in seen:
+                    found = Refused(f"{file.name}:{number + 1}", "same id", " ".join(key), str(file))
+                seen.add(key)
+            yield found
 
 
-def _write(file: Path, number: int, record: Any, outputs: Outputs, seen: set[tuple[str, str]]) -> None:
+def _read(file: Path, number: int, record: Any) -> BenchmarkItem | Refused:
     where = f"{file.name}:{number + 1}"
     try:
-        fields = _item(record)
-        fields = {"benchmark": _name(file), "item_id": f"{_stem(file)}:{number + 1}", **fields}
-        item = BenchmarkItem.model_validate(fields)
+        fields = {"benchmark": _name(file), "item_id": f"{_stem(file)}:{number + 1}", **_item(record)}
+        return BenchmarkItem.model_validate(fields)
     except UnknownLayoutError as error:
-        outputs.drop(where, "unknown layout", str(error), str(file))
+        return Refused(where, "unknown layout", str(error), str(file))
     except (ValidationError, LookupError, TypeError, ValueError) as error:
-        outputs.drop(where, "incomplete item", f"{type(error).__name__}: {error}", str(file))
-    else:
-        if (item.benchmark, item.item_id) in seen:
-            outputs.drop(where, "same id", f"{item.benchmark} has an item {item.item_id} already", str(file))
-            return
-        seen.add((item.benchmark, item.item_id))
-        outputs["items"].write(item)
+        return Refused(where, "incomplete item", f"{type(error).__name__}: {error}", str(file))
 
 
 def _records(file: Path) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -156,3 +157,12 @@ def test_ocr_damage_is_damage() -> None:
 
     text = QUESTIONS["ducks"][0] * 5
     assert by_ocr(text, random.Random(1)) == by_ocr(text, random.Random(1)) != text
+
+
+def test_a_dozen_words_in_a_row_are_enough(items) -> None:
+    """A part of an item that has its words in a row is found, also where most of the item is not there."""
+    words = QUESTIONS["ducks"][0].split()
+    search = Search(Decontaminate(), items)
+    part, less = " ".join(words[3:17]), " ".join(words[3:13])
+    assert [f.verdict.tier for f in search(pa.array([around(part)]))] == ["run"]
+    assert search(pa.array([around(less)])) == []
