@@ -81,9 +81,49 @@ class Sketch(Row):
 
 
 class Duplicate(Row):
-    """A document that repeats another. `of` is unknown (null) where only a Bloom filter has seen the first one."""
+    """A document that repeats another, and is left out for the best copy `of` its `cluster`.
+
+    `cluster` is the least doc_id among the copies. `score` is the Jaccard similarity of the two texts' word n-grams (null
+    where the texts were not compared) and `num_bands` how many MinHash bands they share. `of` and `cluster` are null where
+    only a Bloom filter has seen the first one. `note` says what the rule would have had otherwise, had it been free.
+    """
+
+    contract_version = 2
 
     doc_id: Sha256
     of: str | None
-    method: Literal["exact", "lshbloom"]
-    num_bands_hit: Int32
+    cluster: str | None
+    method: Literal["exact", "work", "near"]
+    score: float | None
+    num_bands: Int32
+    note: str
+
+
+class DedupFile(Row):  # `IndexFile` is the token index's, in schemas.tokens
+    """A file by which later documents are known to be old: a Bloom filter, or keys sorted beside row numbers.
+
+    `folder` is the output of dedup whose documents it covers (relative to this one; "." is this one itself), `family` a
+    digest of the settings that the keys were made with.
+    """
+
+    kind: Literal["filters", "bands", "contents", "works", "documents"]
+    folder: str
+    family: str
+    num_entries: int
+    blob: BlobRef
+
+
+class Certificate(Row):
+    """How many decoys of a known similarity to a document of the corpus the filters took for seen.
+
+    `similarity` 0 is for decoys of random words: each one found is a false positive. `expected` is the share that theory
+    has, `low..high` the 95 % interval (Clopper and Pearson) of the share that was found.
+    """
+
+    similarity: Float32
+    num_decoys: int
+    num_found: int
+    expected: float
+    low: float
+    high: float
+    passed: bool

@@ -1,41 +1,81 @@
-"""Dedup: drop documents that repeat an earlier one, exactly or nearly."""
+"""Dedup: keep the best copy of each document, and know what the others were copies of."""
 
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from schemas.corpus import Document, Dropped, Duplicate
-from stages.base import Stage
+from schemas.corpus import Certificate, DedupFile, Document, Dropped, Duplicate, Sketch
+from schemas.manifest import NAME, Manifest
+from schemas.table import ContractError
+from stages.base import SettingsError, Stage, Strings
 from stages.tables import Outputs, Reader
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Dedup(Stage):
-    """Drop exact and near-duplicate documents (LSHBloom: MinHash bands, one Bloom filter a band).
+    """Drop documents that repeat another: the same text, the same work, or nearly the same text (verified LSHBloom).
 
-    Two documents that share a fraction s of their word n-grams (Jaccard) are taken for duplicates with probability
-    1 - (1 - s**rows_per_band)**num_bands: with the defaults 3 % at 0.3, 30 % at 0.45, 48 % at 0.5, 87 % at 0.6 and
-    99 % at 0.7.
+    Near-duplicates are flagged by a Bloom filter a MinHash band and decided by the true similarity of the texts. How
+    likely two similar documents come to be compared is a matter of `sketch.num_bands` and `sketch.rows_per_band`.
     """
 
     name = "dedup"
-    inputs = {"documents": Document}
-    outputs = {"documents": Document, "duplicates": Duplicate, "dropped": Dropped}
-    packages = ("numpy", "xxhash", "rbloom")
+    version = 2
+    inputs = {"documents": Document, "sketches": Sketch}
+    outputs = {
+        "documents": Document,
+        "duplicates": Duplicate,
+        "dropped": Dropped,
+        "index": DedupFile,
+        "certificate": Certificate,
+    }
+    packages = ("numpy", "numba")
     shares = ("sketch",)
+    located = frozenset({"against"})
     conserves = ("documents", "documents")
 
-    ngram_words: Annotated[int, Field(ge=1, le=64)] = 5
-    num_bands: Annotated[int, Field(ge=1, le=1024)] = 42
-    rows_per_band: Annotated[int, Field(ge=1, le=64)] = 6
+    threshold: Fraction = 0.5
+    """Least Jaccard similarity of near-duplicates: n-grams in common, of those in either."""
+    containment: Fraction = 0.8
+    """Or this share of the shorter one's n-grams in common, if it is long enough for:"""
+    min_length_fraction: Fraction = 0.4
+    """Least length of the shorter one, of the longer one's; an abstract is no copy of its paper."""
+    verify: bool = True
+    """No: LSHBloom as published. What the filters flag is dropped; the first in order stays, unnamed."""
     false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    """Share of new documents that the full Bloom filters, all together, may take for seen."""
-    capacity: Annotated[int, Field(ge=0)] = 0
-    """Documents that the filters are made for; 0: as many as the input has rows."""
+    """Share of new documents that the Bloom filters, all together, may take for seen."""
+    against: Strings = ()
+    """Folders of earlier outputs of this stage: what they have seen is known, and their choices stand."""
+    num_decoys: Annotated[int, Field(ge=0, le=100_000)] = 200
+    """Decoys of each similarity in the certificate; 0: no certificate."""
+    certificate_rate_factor: Annotated[float, Field(ge=1)] = 1.5
+    """The run fails if its false positives are surely more than this many times `false_positive_rate`."""
+    certificate_recall_slack: Fraction = 0.05
+    """The run fails if its recall is surely lower than theory has it by more than this."""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
 
-    def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
-        """Stream the documents past the filters; the first of a group stays."""
-        from stages.dedup.lshbloom import dedup
+    def external(self) -> str:
+        """The fingerprints of the earlier outputs."""
+        return hashlib.sha256("".join(_fingerprints(self.against)).encode()).hexdigest() if self.against else ""
 
-        dedup(self, inputs["documents"], outputs)
+    def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
+        """Read the sketches twice, the texts of copies once, then pass on the documents that stay."""
+        from stages.dedup.deduplicate import dedup
+
+        dedup(self, inputs["documents"], inputs["sketches"], outputs)
+
+
+def _fingerprints(folders: tuple[str, ...]) -> list[str]:
+    found, problems = [], []
+    for folder in folders:
+        try:
+            found.append(Manifest.read(Path(folder)).fingerprint)
+        except ContractError:
+            problems.append(f"dedup.against: {folder} has no {NAME}: name the output folders of finished dedup runs")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return found

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 RECIPE = """
-from stages.dedup import Dedup
+from stages.sketch import Sketch
 from stages.filter import Filter
 from stages.ingest import Ingest
 from stages.parse import Parse
@@ -15,8 +15,8 @@ def workflow(run):
     found = run(Ingest())
     parsed = run(Parse(), sources=found["sources"], shards=SHARDS)
     kept = run(Filter(), documents=parsed["documents"])
-    run(Dedup(), documents=kept["documents"])
-    run(Dedup(num_bands=20), name="dedup_strict", documents=kept["documents"])
+    run(Sketch(), documents=kept["documents"])
+    run(Sketch(num_bands=20), name="sketch_strict", documents=kept["documents"])
 """
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from schemas.table import ContractError
 from stages.base import SettingsError
-from stages.dedup import Dedup
 from stages.filter import Filter
 from stages.ingest import Ingest
 from stages.parse import Parse
+from stages.sketch import Sketch
 from workflows.base import Run, Selection, load_recipe, unfinished_inputs
 
 
@@ -25,7 +25,7 @@ def chain(run: Run) -> Run:
     found = run(Ingest())
     parsed = run(Parse(), sources=found["sources"])
     kept = run(Filter(), documents=parsed["documents"])
-    run(Dedup(), documents=kept["documents"])
+    run(Sketch(), documents=kept["documents"])
     run.check()
     return run
 
@@ -48,13 +48,13 @@ def test_wrong_edges_are_all_named(run) -> None:
     found = run(Ingest())
     run(Filter(), documents=found["sources"])
     run(Parse())
-    run(Dedup(), document=found["sources"])
+    run(Sketch(), document=found["sources"])
     with pytest.raises(ContractError) as error:
         run.check()
     words = str(error.value)
     assert "filter input 'documents' must be Document@1, got SourceFile@1" in words
     assert "parse needs the input 'sources' (SourceFile@1)" in words
-    assert "dedup has no input 'document'; did you mean documents?" in words
+    assert "sketch has no input 'document'; did you mean documents?" in words
 
 
 def test_unknown_output(run) -> None:
@@ -72,12 +72,12 @@ def test_two_nodes_of_one_name(run) -> None:
 
 def test_settings_problems_come_together(tmp_path) -> None:
     """An unknown stage, an unknown setting and a wrong type make one message with the nearest right names."""
-    run = Run(tmp_path, {"dedupe": {"x": 1}, "dedup": {"num_band": 3}, "filter": {"languages": 5}})
+    run = Run(tmp_path, {"sketche": {"x": 1}, "sketch": {"num_band": 3}, "filter": {"languages": 5}})
     with pytest.raises(SettingsError) as error:
         chain(run)
     words = str(error.value)
-    assert "dedupe: the recipe has no such stage; did you mean dedup?" in words
-    assert "dedup.num_band: no such setting; did you mean dedup.num_bands?" in words
+    assert "sketche: the recipe has no such stage; did you mean sketch?" in words
+    assert "sketch.num_band: no such setting; did you mean sketch.num_bands?" in words
     assert "filter.languages" in words
 
 
@@ -88,7 +88,7 @@ def test_a_setting_moves_what_follows(run) -> None:
     assert before["ingest"] == after["ingest"]
     assert before["parse"] == after["parse"]
     assert before["filter"] != after["filter"]
-    assert before["dedup"] != after["dedup"]
+    assert before["sketch"] != after["sketch"]
 
 
 def test_where_does_not_change_what(run, tmp_path) -> None:
@@ -105,15 +105,15 @@ def test_where_does_not_change_what(run, tmp_path) -> None:
 
 def test_override_by_node_wins_over_stage(run) -> None:
     """`evaluate_base.x` is for one node, `evaluate.x` for all nodes of the stage; the node's own wins."""
-    over = {**run.overrides, "dedup": {"num_bands": 9}, "strict": {"num_bands": 11}}
+    over = {**run.overrides, "sketch": {"num_bands": 9}, "strict": {"num_bands": 11}}
     run = Run(run.root, over)
     found = run(Ingest())
     parsed = run(Parse(), sources=found["sources"])
-    run(Dedup(), documents=parsed["documents"])
-    run(Dedup(), name="strict", documents=parsed["documents"])
+    run(Sketch(), documents=parsed["documents"])
+    run(Sketch(), name="strict", documents=parsed["documents"])
     run.check()
-    bands = {n.name: n.stage.num_bands for n in run.nodes if isinstance(n.stage, Dedup)}
-    assert bands == {"dedup": 9, "strict": 11}
+    bands = {n.name: n.stage.num_bands for n in run.nodes if isinstance(n.stage, Sketch)}
+    assert bands == {"sketch": 9, "strict": 11}
 
 
 def test_missing_files_do_not_stop_a_plan(tmp_path) -> None:
@@ -126,11 +126,11 @@ def test_missing_files_do_not_stop_a_plan(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("selection", "names"),
     [
-        (Selection(), ["ingest", "parse", "filter", "dedup", "dedup_strict"]),
+        (Selection(), ["ingest", "parse", "filter", "sketch", "sketch_strict"]),
         (Selection(only="filter"), ["filter"]),
-        (Selection(start="filter"), ["filter", "dedup", "dedup_strict"]),
+        (Selection(start="filter"), ["filter", "sketch", "sketch_strict"]),
         (Selection(until="filter"), ["ingest", "parse", "filter"]),
-        (Selection(start="parse", until="dedup"), ["parse", "filter", "dedup"]),
+        (Selection(start="parse", until="sketch"), ["parse", "filter", "sketch"]),
     ],
 )
 def test_selections(recipe, root, selection, names) -> None:
@@ -142,8 +142,8 @@ def test_selections(recipe, root, selection, names) -> None:
 def test_selection_of_an_unknown_stage(recipe, root) -> None:
     """A stage that the recipe does not have is refused with the nearest name."""
     nodes = load_recipe(recipe, root, {}).nodes
-    with pytest.raises(SettingsError, match="--until dedupp: no such stage; did you mean dedup"):
-        Selection(until="dedupp").apply(nodes)
+    with pytest.raises(SettingsError, match="--until sketchp: no such stage; did you mean sketch"):
+        Selection(until="sketchp").apply(nodes)
 
 
 def test_unfinished_inputs(recipe, root) -> None:

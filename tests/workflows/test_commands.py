@@ -40,7 +40,7 @@ def nodes(recipe: Path, root: Path, **stages: dict[str, object]) -> dict[str, No
 def test_stub_run_and_rerun(recipe, root) -> None:
     """A stub run goes through the graph; the same command again does nothing and says so."""
     words = parsl("run", recipe, "--stub", *papers(root))
-    assert "dedup_strict: done" in words
+    assert "sketch_strict: done" in words
     assert "report" in words
     again = parsl("run", recipe, "--stub", *papers(root))
     assert "nothing to do: all 5 stages are done" in again
@@ -67,6 +67,20 @@ def test_sharded_run_redoes_the_lost_shard_alone(sharded, root) -> None:
     assert {n for n in now if now[n] != times[n]} == {"00001-of-00003.json"}
 
 
+def test_shards_from_the_command_line(recipe, sharded, root) -> None:
+    """A number of shards wins over the recipe's, does not move the output, and a stage that is not there is named."""
+    parsl("run", recipe, "--stub", "--until", "parse", "--shards", "parse=2", *papers(root))
+    parse = nodes(recipe, root / "stub")["parse"]
+    assert sorted(f.name for f in (parse.path / "done").iterdir()) == ["00000-of-00002.json", "00001-of-00002.json"]
+    assert parse.done
+    words = parsl("plan", sharded, "--shards", "parse=5", "--shards", "sketch=2", *papers(root))
+    assert "shards   5, then --commit 5" in words
+    assert words.count("shards   2, then --commit 2") == 2  # two nodes of that stage
+    assert "prse: the recipe has no such stage; did you mean parse?" in parsl(
+        "plan", recipe, "--shards", "prse=2", *papers(root), expect=2
+    )
+
+
 def test_moved_papers_are_found_again(recipe, root) -> None:
     """When the papers were moved, ingest alone runs again, so that its rows point at them; what follows stays done."""
     parsl("run", recipe, "--stub", *papers(root))
@@ -88,7 +102,7 @@ def test_plan_says_why(recipe, root) -> None:
     assert "done" in lines["parse"]
     assert "setting min_words" in lines["filter"]
     assert "-> 7" in lines["filter"]
-    assert "input documents (from filter)" in lines["dedup"]
+    assert "input documents (from filter)" in lines["sketch"]
 
 
 def test_plan_prints_commands_that_work_when_pasted(recipe, root) -> None:
@@ -121,9 +135,9 @@ def test_force_redoes_the_selected(recipe, root) -> None:
 
 def test_wrong_words_end_with_2_and_one_message(recipe, root) -> None:
     """Unknown settings, stages and types are all in one message, with the nearest right names."""
-    wrong = ("--set", "dedup.num_band=3", "--set", "filtr.x=1", "--set", "filter.min_words=many")
+    wrong = ("--set", "sketch.num_band=3", "--set", "filtr.x=1", "--set", "filter.min_words=many")
     words = parsl("run", recipe, *wrong, expect=2)
-    assert "did you mean dedup.num_bands?" in words
+    assert "did you mean sketch.num_bands?" in words
     assert "did you mean filter?" in words
     assert "filter.min_words" in words
 
@@ -183,7 +197,7 @@ def test_stop_with_nothing_to_stop(root) -> None:
 def test_stages_lists_contracts_and_settings() -> None:
     """`parsl stages` shows each stage's tables and every setting."""
     words = parsl("stages")
-    assert "dedup.ngram_words = 5" in words
+    assert "sketch.ngram_words = 5" in words
     assert "reads   documents: Document@1" in words
 
 

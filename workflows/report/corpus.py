@@ -82,7 +82,7 @@ def duplicates(tables: Tables) -> Rows:
         return []
     return tables.rows(
         """
-        SELECT method, count(*) AS num_documents, count("of") AS num_known, max(num_bands_hit) AS most_bands
+        SELECT method, count(*) AS num_documents, count("of") AS num_known, max(num_bands) AS most_bands
         FROM Duplicate GROUP BY method ORDER BY method
         """
     )

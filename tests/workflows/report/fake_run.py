@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from schemas import corpus
 from schemas.corpus import Document, Dropped, Duplicate, PageSpan, SourceFile
 from schemas.evaluation import Question, Sample, Score
 from schemas.manifest import Input, Manifest, Shard
@@ -27,6 +28,7 @@ from stages.ingest import Ingest
 from stages.parse import Parse
 from stages.posttrain import Posttrain
 from stages.pretrain import Pretrain
+from stages.sketch import Sketch
 from stages.synthesize import Synthesize
 from stages.tables import Outputs
 from stages.tokenize import Tokenize
@@ -122,7 +124,8 @@ def life_cycle(root: Path) -> FakeRun:
     found = run.node(Ingest())
     parsed = run.node(Parse(), sources=found["sources"])
     kept = run.node(Filter(), documents=parsed["documents"])
-    unique = run.node(Dedup(), documents=kept["documents"])
+    sketched = run.node(Sketch(), documents=kept["documents"])
+    unique = run.node(Dedup(), documents=kept["documents"], sketches=sketched["sketches"])
     trained = run.node(TrainTokenizer(), documents=unique["documents"])
     bpe = trained["tokenizer"]
     tokens = run.node(Tokenize(), documents=unique["documents"], tokenizer=bpe, split=trained["split"])
@@ -156,7 +159,8 @@ def finished(root: Path) -> FakeRun:
     run.finish(by_name["ingest"], 1.84, sources=sources, dropped=_ingest_drops())
     run.finish(by_name["parse"], 71.2, documents=documents, dropped=_parse_drops(sources))
     run.finish(by_name["filter"], 2.31, documents=kept, dropped=_filter_drops(documents))
-    run.finish(by_name["dedup"], 1.12, documents=unique, **_dedup(kept))
+    run.finish(by_name["sketch"], 0.61, sketches=corpus.Sketch.sample(len(kept)))
+    run.finish(by_name["dedup"], 0.51, documents=unique, **_dedup(kept))
     run.finish(by_name["train_tokenizer"], 2.4, **fake_stream.trained(BLOB))
     tokens = run.finish(by_name["tokenize"], 1.5, **fake_stream.tokenized(by_name["tokenize"].path, unique))
     order, ledger = fake_stream.indexed(tokens.path / "shards")
@@ -223,8 +227,11 @@ def _dedup(kept: list[Document]) -> dict[str, list[Any]]:
         Duplicate(
             doc_id=d.doc_id,
             of=kept[0].doc_id if i == 0 else None,
-            method="lshbloom" if i else "exact",
-            num_bands_hit=14 - i,
+            cluster=kept[0].doc_id if i == 0 else None,
+            method="near" if i else "exact",
+            score=None if i else 1.0,
+            num_bands=14 - i,
+            note="",
         )
         for i, d in enumerate(lost)
     ]

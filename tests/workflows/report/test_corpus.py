@@ -121,7 +121,7 @@ def test_duplicates_by_method(done_run: FakeRun, tables: Tables) -> None:
         mine = [d for d in rows if d.method == r["method"]]
         assert r["num_documents"] == len(mine)
         assert r["num_known"] == sum(d.of is not None for d in mine)
-        assert r["most_bands"] == max(d.num_bands_hit for d in mine)
+        assert r["most_bands"] == max(d.num_bands for d in mine)
 
 
 def test_files_found(done_run: FakeRun, tables: Tables) -> None:

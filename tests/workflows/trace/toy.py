@@ -48,7 +48,7 @@ def write_corpus(folder: Path, num_files: dict[str, int], seed: int = 0, max_tok
     tables = Reader(write_table(folder / "shards", TokenShard, shards, "shards"), TokenShard)
     documents = Reader(write_table(folder / "documents", TokenizedDocument, rows, "documents"), TokenizedDocument)
     datasets = open_corpus(tables, "train")
-    return Corpus(tables, documents, datasets, {r.doc_id: r for r in rows}, [_owners(d, rows) for d in datasets])
+    return Corpus(tables, documents, datasets, {r.doc_id: r for r in rows}, [owners(d, rows) for d in datasets])
 
 
 def _file(
@@ -66,7 +66,8 @@ def _file(
     return shard, rows
 
 
-def _owners(dataset: Dataset, rows: list[TokenizedDocument]) -> list[str]:
+def owners(dataset: Dataset, rows: Sequence[TokenizedDocument]) -> list[str]:
+    """The document of each token of a dataset."""
     by_bin: dict[str, list[TokenizedDocument]] = defaultdict(list)
     for row in rows:
         by_bin[row.bin].append(row)

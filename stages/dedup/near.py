@@ -1,0 +1,127 @@
+"""Near-duplicates: LSHBloom (arXiv 2411.04257) flags, key files name the candidates.
+
+Every document's band keys are put into a Bloom filter a band, which says of each whether it was there before. They are
+also sorted on disk beside the row that they come from, so that a flagged key leads to the documents that have it. The
+pairs that come of it are candidates; `verify` decides. Other than in the paper every document is put in, flagged or
+not: a flag is not a verdict yet, and the pairs found do not depend on the rows' order.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stages.base import num_workers
+from stages.dedup.bloom import BandFilters, Shape
+from stages.dedup.join import first_of_each, groups, matches, pairs
+from stages.dedup.keys import KeyFile
+from stages.dedup.segments import FILTERS, Segment
+from stages.dedup.spill import U64, Spill
+from stages.tables import Reader
+
+BATCH_ROWS = 8192
+BLOCK_PAIRS = 1 << 20
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: tells equal keys of two bands apart
+NAMED = np.uint64(1 << 32)  # in a candidate's weight, above the count of bands: the two documents share a name
+
+
+@dataclass
+class Bands:
+    """The filters of a corpus and its earlier segments', and the spill of its keys: (key, row * 2 + flag)."""
+
+    filters: BandFilters
+    keys: Spill
+    old: list[tuple[Segment, BandFilters, Spill]]
+    added: npt.NDArray[np.bool_]  # a mark for each row that was put in
+
+    def add(self, rows: U64, keys: U64) -> None:
+        """Put in the band keys (n, num_bands) of these rows."""
+        workers, tagged = num_workers(), tag(keys)
+        beside = np.broadcast_to(rows[:, None], keys.shape)
+        for _, filters, spill in self.old:
+            seen = filters.contains(keys, workers)
+            spill.add(np.column_stack([tagged[seen], beside[seen]]))
+        seen = self.filters.first_seen(keys, workers)
+        self.added[rows] = True
+        self.keys.add(np.column_stack([tagged.ravel(), (beside << np.uint64(1) | seen).ravel()]))
+
+
+def tag(keys: U64) -> U64:
+    """Band keys (n, num_bands), each made its band's own."""
+    return keys ^ (np.arange(keys.shape[1], dtype=np.uint64) * MULTIPLIER)
+
+
+@contextmanager
+def open_bands(shape: Shape, segments: Sequence[Segment], scratch: Path) -> Iterator[Bands]:
+    """Empty filters for the newest segment, beside those of the earlier ones; the file is whole afterwards."""
+    *old, own = segments
+    records = own.sketches.num_rows * shape.num_bands
+    earlier = [
+        (s, BandFilters.open(s.path("filters"), shape.settings), Spill(scratch / f"old-{n}", 2, records))
+        for n, s in enumerate(old)
+    ]
+    with BandFilters.create(own.folder / FILTERS, shape) as filters:
+        yield Bands(filters, Spill(scratch / "bands", 2, records), earlier, np.zeros(own.sketches.num_rows, np.bool_))
+
+
+def batches_of_keys(sketches: Reader, skipped: npt.NDArray[np.bool_]) -> Iterator[tuple[U64, U64]]:
+    """Rows, and their band keys (n, num_bands), of the documents that have any and are not `skipped`."""
+    first = 0
+    for batch in sketches.batches(("band_keys", "num_shingles"), BATCH_ROWS):
+        wanted = (batch["num_shingles"].to_numpy() > 0) & ~skipped[first : first + batch.num_rows]
+        if wanted.any():
+            data = b"".join(batch["band_keys"].filter(pa.array(wanted)).to_pylist())
+            yield np.flatnonzero(wanted).astype(np.uint64) + np.uint64(first), key_matrix(data, int(wanted.sum()))
+        first += batch.num_rows
+
+
+def key_matrix(data: bytes, num_rows: int) -> U64:
+    """Band keys (n, num_bands) as `Sketch.band_keys` has them, one document's after the other's."""
+    return np.frombuffer(data, "<u8").astype(np.uint64, copy=False).reshape(num_rows, -1)
+
+
+def candidates(bands: Bands, own: Segment, found: Spill) -> None:
+    """Write the key file; add to `found` (row, earlier row, 1 band in common) for each key that two rows share."""
+    start, written = own.start, KeyFile(own.folder / "keys" / "bands.npy", 2, bands.keys.num_records)
+    for block in bands.keys.sorted(num_workers()):
+        flags = np.append(np.uint64(0), np.cumsum(block[:, 1] & np.uint64(1)))
+        block[:, 1] >>= np.uint64(1)
+        written.append(block)
+        starts, ends = groups(block[:, 0])
+        asked = flags[ends] > flags[starts]
+        both = pairs(block[:, 1], starts[asked], ends[asked]) + np.uint64(start)
+        found.add(np.column_stack([both, np.ones(len(both), np.uint64)]))
+    for segment, _, hits in bands.old:
+        keys, rows = segment.keys("bands")
+        for block in hits.sorted(num_workers()):
+            ours, theirs = matches(block[:, 0], keys)
+            late, early = block[ours, 1] + np.uint64(start), rows[theirs] + np.uint64(segment.start)
+            found.add(np.column_stack([late, early, np.ones(len(late), np.uint64)]))
+
+
+def write_united(found: Spill, file: Path) -> U64:
+    """Write and map the candidates (row, earlier row, weight), each pair once, in order.
+
+    A weight's low half counts the bands in common; `NAMED` is added where the two share a name.
+    """
+    with file.open("wb") as out:
+        for block in found.sorted(num_workers()):
+            starts = first_of_each(block[:, 0], block[:, 1])
+            out.write(np.column_stack([block[starts, :2], _weight(block[:, 2], starts)]).tobytes())
+    mapped: U64 = np.memmap(file, np.uint64, "r") if file.stat().st_size else np.zeros(0, np.uint64)
+    return mapped.reshape(-1, 3)
+
+
+def blocks(pairs: U64) -> Iterator[U64]:
+    """Candidates, some at a time."""
+    return (np.asarray(pairs[start : start + BLOCK_PAIRS]) for start in range(0, len(pairs), BLOCK_PAIRS))
+
+
+def _weight(weights: U64, starts: npt.NDArray[np.int64]) -> U64:
+    bands: U64 = np.add.reduceat(weights & (NAMED - np.uint64(1)), starts)
+    named: U64 = np.maximum.reduceat(weights & NAMED, starts)
+    return bands | named
