@@ -45,6 +45,6 @@ def special_id(tokenizer: "Tokenizer", token: str) -> int:
     if found is None:
         names = [t.content for t in tokenizer.get_added_tokens_decoder().values()]
         near = difflib.get_close_matches(token, names, n=3, cutoff=0.0)
-        words = f"the tokenizer has no token {token!r}; the nearest that it has: {', '.join(near)}"
-        raise SettingsError(f"train_tokenizer.eod_token: {words}")
+        words = f"the tokenizer has no token {token!r}; the nearest that it has: {', '.join(near) or 'none'}"
+        raise SettingsError(f"{words}; name one of these, or train a tokenizer (train_tokenizer.tokenizer='')")
     return int(found)

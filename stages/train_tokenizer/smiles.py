@@ -1,9 +1,9 @@
 """Is a word a SMILES string? By the grammar (OpenSMILES 1.0), and by what tells one from an acronym or a ratio.
 
-A word is one if all of it is atoms, bonds, branches and ring closures, branches and rings close, it has an aromatic atom only
-in a ring, no halogen is in a ring, a ring has three atoms or more, and it shows structure: a double or triple bond, a branch,
-a ring or a bracket. Other valences are not checked. Given up: chains without structure (`CCO`), which cannot be told from
-words, and strings of under five characters (`C=O`).
+A word is one if all of it is atoms, bonds, branches and ring closures, branches and rings close, rings have three atoms or
+more and no halogen, aromatic atoms and written single bonds come only with rings, and it shows structure: a double or
+triple bond, a branch, a ring or a bracket. Other valences are not checked. Given up: chains without structure (`CCO`),
+which cannot be told from words, and strings of under five characters (`C=O`).
 """
 
 import re
@@ -38,7 +38,8 @@ def is_smiles(word: str) -> bool:
         return False
     kinds = Counter(str(s.lastgroup) for s in symbols)
     atoms = [s[0] for s in symbols if s.lastgroup in ATOMS]
-    if not kinds["ring"] and any(a[0].islower() for a in atoms):
+    single = any(s.lastgroup == "bond" and s[0] == "-" for s in symbols)  # written out only between rings
+    if not kinds["ring"] and (single or any(a[0].islower() for a in atoms)):
         return False
     if any(b in word for b in "/\\") and "=" not in word:  # they say on which sides of a double bond atoms are
         return False

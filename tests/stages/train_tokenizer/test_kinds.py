@@ -95,7 +95,7 @@ def test_hostile_text_ends() -> None:
         "C1(",
         "[C",
     ):
-        assert spans(part * 20_000)[-1].end == len(part) * 20_000
+        assert spans(part * 4_000)[-1].end == len(part) * 4_000
 
 
 def test_smiles_of_records_in_sentences() -> None:

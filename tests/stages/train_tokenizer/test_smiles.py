@@ -29,6 +29,7 @@ def compounds() -> list[dict[str, Any]]:
         "[Na+].[Cl-]",
         "C1CCCCC1",
         "c1ccc2[nH]ccc2c1",
+        "c1ccccc1-c1ccccc1",
         "C%12CCCCC%12",
         "[O-][N+](=O)c1ccccc1",
         "OCl(=O)(=O)=O",
@@ -45,7 +46,7 @@ def test_is_one(word: str) -> None:
     [
         "COOH", "CO2", "SNP(s)", "NO3-", "C/N/P", "F2O2S", "C5Cl5N", "IPCC(", "(CO)", "C1-C2", "[60]", "[Ca2+]", "BC)", "CC(=O",
         "C1CC", "CC=", "=CC", "CC(=O)O1", "ccc", "C()C", "C((C))", "hello", "12345", "10.1186/s12870", "N=12345", "", "...",
-        "FC1F1", "C..C",
+        "FC1F1", "C..C", "BC(B-C)",
     ],
 )  # fmt: skip
 def test_is_none(word: str) -> None:

@@ -228,7 +228,7 @@ def test_files_that_are_no_tokenizers(tmp_path: Path, make_table: Maker, capsys:
     assert run(table, tmp_path / "out", compare=[str(tmp_path / "words.json")]) == 2
     assert "words.json is not a tokenizer.json" in capsys.readouterr().err
     assert run(table, tmp_path / "out", tokenizer=str(given(tmp_path / "g.json")), eod_token="</t>") == 2
-    assert "train_tokenizer.eod_token: the tokenizer has no token '</t>'" in capsys.readouterr().err
+    assert "the tokenizer has no token '</t>'" in capsys.readouterr().err
     assert not (tmp_path / "out" / "tokenizer.json").exists()
 
 
