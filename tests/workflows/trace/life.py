@@ -26,12 +26,13 @@ from tests.tables import write_table
 SOURCES = ("notes", "papers", "theses")
 LICENCES = ("CC-BY-4.0", "CC0-1.0", None)
 WORDS = ("basalt", "Ωmega", "x = 3.14", "naïve", "溶液", "g/cm³", "CCO", "the", "density", "of", "is", "\n")
+NUM_DOCUMENTS = 45
 STEPS = {"sequence_tokens": 32, "batch_sequences": 8, "num_steps": 40}
 
 
-def documents(count: int, seed: int = 0) -> list[Document]:
-    """Texts of many lengths, in pages of 50 to 90 characters with a line between them."""
-    return [_document(i, random.Random(f"{seed}/{i}")) for i in range(count)]
+def document(i: int) -> Document:
+    """A text in pages of some 60 characters, with a line between them."""
+    return _document(i, random.Random(i))
 
 
 def _document(i: int, chance: random.Random) -> Document:
@@ -60,12 +61,10 @@ def run(stage: type[Stage], out: Path, settings: dict[str, Any], shards: int = 1
     return out
 
 
-def tokenized(root: Path, count: int = 45) -> dict[str, Path]:
-    """Tables that an index and a training read, made of `count` documents by two shards; one document was dropped."""
-    rows, root = documents(count), root.resolve()
-    root.mkdir(exist_ok=True)
-    found = write_table(root / "found", Document, [*rows, *documents(1, seed=9)], "documents")
-    lost = documents(1, seed=9)[0]
+def tokenized(root: Path, count: int = NUM_DOCUMENTS) -> dict[str, Path]:
+    """Tables that an index and a training read, made of `count` documents by two shards; the next one was dropped."""
+    rows, lost = [document(i) for i in range(count)], document(count)
+    found = write_table(root / "found", Document, [*rows, lost], "documents")
     drop = Dropped(row_id=lost.doc_id, path=lost.path, reason="too short", detail="3 words")
     tables: dict[str, tuple[type[Row], list[Row]]] = {"documents": (Document, rows), "dropped": (Dropped, [drop])}
     outputs = {}
@@ -78,8 +77,14 @@ def tokenized(root: Path, count: int = 45) -> dict[str, Path]:
     kept = root / "filter" / "documents"
     made = run(TrainTokenizer, root / "tokenizer", {"vocab_size": 400, "fertility_bytes": 0}, documents=kept)
     both = {"tokenizer": made / "tokenizer", "split": made / "split"}
-    out = run(Tokenize, root / "tokenize", {"encoder": "tokenizers"}, shards=2, documents=kept, **both)
-    return {"tokens": out / "shards", "documents": out / "documents", "tokenizer": made / "tokenizer"}
+    run(Tokenize, root / "tokenize", {"encoder": "tokenizers"}, shards=2, documents=kept, **both)
+    return tables_of(root)
+
+
+def tables_of(root: Path) -> dict[str, Path]:
+    """The tables of tokens under a root, by the names of a training's inputs."""
+    tokens = root / "tokenize"
+    return {"tokens": tokens / "shards", "documents": tokens / "documents", "tokenizer": root / "tokenizer/tokenizer"}
 
 
 def trained(tables: dict[str, Path], out: Path, **settings: Any) -> Path:
