@@ -8,7 +8,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,10 +31,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for on the command line; `data` is None where the benchmark makes its own."""
+    """What was asked for on the command line; `data` is None where the benchmark makes its own.
+
+    `only` names the parts to run, where a benchmark has several; all if it is empty.
+    """
 
     quick: bool
     data: Path | None
+    only: tuple[str, ...] = ()
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -58,15 +62,17 @@ def timed(
     return Comparison(what, peer, mine, other, "s", other / mine, equal)
 
 
-def main(name: str, run: Callable[[Options], Iterable[Comparison]]) -> None:
+def main(name: str, run: Callable[[Options], Iterable[Comparison]], parts: Sequence[str] = ()) -> None:
     """The command line of a benchmark: print the comparisons as they come, and write them if asked to."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--quick", action="store_true", help="less data, fewer repetitions: to see that it works")
     parser.add_argument("--json", type=Path, help="write the comparisons to this file")
     parser.add_argument("--data", type=Path, help="other data, laid out like the folder that is read by default")
+    if parts:
+        parser.add_argument("--only", choices=parts, action="append", help="run this part (may be given again)")
     arguments = parser.parse_args()
     rows = []
-    for row in run(Options(arguments.quick, arguments.data)):
+    for row in run(Options(arguments.quick, arguments.data, tuple(getattr(arguments, "only", None) or ()))):
         rows.append(row)
         print(_line(row), flush=True)
     Console().print(_table(name, rows))
