@@ -22,6 +22,19 @@ from workflows.__main__ import main
 
 Trace = Callable[..., str]
 
+RECIPE = """
+from stages.index import Index
+from stages.pretrain import Pretrain
+from workflows.corpus import corpus
+
+
+def workflow(run):
+    _, made, tokens = corpus(run)
+    order = run(Index(), tokens=tokens["shards"], tokenizer=made["tokenizer"])
+    fixed = {name: order[name] for name in Index.outputs}
+    run(Pretrain(), tokens=tokens["shards"], documents=tokens["documents"], tokenizer=made["tokenizer"], **fixed)
+"""
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -84,7 +97,7 @@ def test_the_text_of_a_sample_is_on_the_pages_that_are_said(base: Path, trace: T
     """For each sample of some steps: its pieces are in their documents, on the pages that the trace names."""
     by_id = {d.doc_id: d for d in rows(base, "filter/documents", Document)}
     seen = 0
-    for step in (1, 20, 40):
+    for step in (1, 40):
         for sample in range(1, 9):
             answer = json.loads(trace("--step", str(step), "--sample", str(sample), "--json"))
             places = {(d["doc_id"], s["first_token"]): s for d in answer["documents"] for s in d["samples"]}
@@ -100,7 +113,7 @@ def test_the_text_of_a_sample_is_on_the_pages_that_are_said(base: Path, trace: T
                     assert set(pages) >= set(expected)  # and those of a character that was cut
                     assert len(pages) <= len(expected) + 2 * (text != piece["text"])
                     seen += 1
-    assert seen > 20
+    assert seen > 12
 
 
 def test_a_sample_shows_its_documents_in_words(trace: Trace) -> None:
@@ -250,7 +263,9 @@ def test_a_recipe_finds_its_run(
     """Without `--run` the recipe's training is meant; if it is not done, finished runs of the stage are named."""
     monkeypatch.setenv("BOREALIS_ROOT", str(tmp_path / "runs"))
     (tmp_path / "papers").mkdir()
-    flags = ["--set", f"ingest.paths={tmp_path / 'papers'}", "--step", "1"]
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(RECIPE)
+    flags = [str(recipe), "--set", f"ingest.paths={tmp_path / 'papers'}", "--step", "1"]
     for more, said in (
         ([], "pretrain is not done at"),
         (["--node", "pretrian"], "did you mean pretrain?"),
