@@ -1,51 +1,19 @@
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from tests.stages.model.token_files import TokenTables
 from tests.stages.pretrain.conftest import Start, command_line
+from tests.stages.pretrain.launch import SECONDS, kill_when, launch, rows, torchrun
 
 LONG = {"index": {"num_steps": 60}, "checkpoint_every": 3, "validate_every": 20}
-SECONDS = 120
 zero_1 = pytest.mark.filterwarnings(  # DeepSpeed imports its Muon, compiled, before it shares out AdamW
     "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
 )
-
-
-def launch(root: Path, arguments: list[str], *launcher: str) -> subprocess.Popen[str]:
-    """Start `python -m stages.pretrain` in a group of its own."""
-    command = [*launcher, sys.executable, "-m", "stages.pretrain", *arguments]
-    environ = {**os.environ, "BOREALIS_WORKERS": "1", "OMP_NUM_THREADS": "1"}
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=root, env=environ, start_new_session=True, **pipes)
-
-
-def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
-    """SIGKILL the process as soon as `reached`; it must not have ended by itself before."""
-    deadline = time.monotonic() + SECONDS
-    while not reached():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-
-
-def rows(out: Path, table: str, *without: str) -> list[dict[str, Any]]:
-    """An output's rows, less the columns that are times."""
-    found: list[dict[str, Any]] = pq.read_table(out / table).drop_columns(list(without)).to_pylist()
-    return found
 
 
 @pytest.mark.slow
@@ -95,9 +63,8 @@ def test_two_ranks_train_alike_and_resume_from_one(
     checkpoints = tmp_path / "resumed" / "states"
     shutil.rmtree(checkpoints / "step-000012")
     (tmp_path / "resumed" / "manifest.json").unlink()
-    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node=2", "--no-python"]
     for out, stage in (("two", 0), ("resumed", 1)):
-        process = launch(root, command_line(tokens, tmp_path / out, {"zero_stage": stage}), *torchrun)
+        process = launch(root, command_line(tokens, tmp_path / out, {"zero_stage": stage}), *torchrun(2))
         output, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, output
     one = rows(tmp_path / "one", "steps", "tokens_per_second")
@@ -139,8 +106,7 @@ def test_a_resumed_run_is_the_unbroken_run(stage: int, pretrain: Start, tmp_path
 @pytest.mark.slow
 def test_a_batch_that_does_not_split_is_refused(tokens: TokenTables, tmp_path: Path, root: Path) -> None:
     """Seven sequences do not split over two ranks: every rank ends with a settings error, none hangs."""
-    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node=2", "--no-python"]
-    process = launch(root, command_line(tokens, tmp_path / "out", {"index": {"batch_sequences": 7}}), *torchrun)
+    process = launch(root, command_line(tokens, tmp_path / "out", {"index": {"batch_sequences": 7}}), *torchrun(2))
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode != 0
     assert "batch_sequences 7 does not split over 2 ranks" in output
