@@ -11,12 +11,19 @@ from workflows.corpus import corpus
 
 
 def workflow(run: Run) -> None:
-    """Ingest, parse, filter, dedup, train_tokenizer, tokenize, index, synthesize, pretrain, posttrain, evaluate, deploy."""
+    """The corpus and its tokens, then synthesize, index, pretrain, posttrain, evaluate, deploy."""
     unique, made, tokens = corpus(run)
     rows = run(Synthesize(), documents=unique["documents"], tokenized=tokens["documents"])
-    files = {"tokens": tokens["shards"], "tokenizer": made["tokenizer"]}
-    order = run(Index(), **files)
-    base = run(Pretrain(), documents=tokens["documents"], **files, **{name: order[name] for name in Index.outputs})
+    index = run(Index(), tokens=tokens["shards"], tokenizer=made["tokenizer"])
+    base = run(
+        Pretrain(),
+        tokens=tokens["shards"],
+        documents=tokens["documents"],
+        tokenizer=made["tokenizer"],
+        order=index["order"],
+        mixture=index["mixture"],
+        arrays=index["arrays"],
+    )
     tuned = run(Posttrain(), model=base["model"], conversations=rows["conversations"], preferences=rows["preferences"])
     for name, model in (("evaluate_base", base), ("evaluate", tuned)):
         run(
