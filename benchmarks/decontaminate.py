@@ -40,8 +40,8 @@ from stages.register.formats import read
 
 DATA = PACKAGE_ROOT.parent / "shared" / "data"
 NUM_PLANTED, QUICK_PLANTED, QUICK_ARTICLES = 1000, 100, 40
-STRETCH = 6000  # characters of an article around a planted item
-PEER_ARTICLES = 100  # articles that the peer is timed on
+STRETCH = 1500  # characters of an article around a planted item
+PEER_ARTICLES = 60  # articles that the peer is timed on, and judged by: it takes 0.3 s an article
 REPETITIONS = 3
 Damage = Callable[[str, random.Random], str]
 Finder = Callable[[list[str]], list[bool]]
@@ -135,7 +135,8 @@ def false_documents(search: Search, peer: "Peer | None", texts: list[str]) -> Co
         )
         print(f"    in {texts[f.row][:80]!r}: {texts[f.row][f.start : f.end][:200]!r}")
     mine = len({f.row for f in found}) / len(texts)
-    other = sum(peer(texts)) / len(texts) if peer else 0.0
+    some = texts[:PEER_ARTICLES]
+    other = sum(peer(some)) / len(some) if peer else 0.0
     return Comparison(
         "false documents", "datatrove n-grams", mine, other, "share", (other + 1e-9) / (mine + 1e-9), None
     )

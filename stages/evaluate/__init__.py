@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.corpus import Document
-from schemas.evaluation import Question, Sample, Score
+from schemas.evaluation import BenchmarkItem, ItemOverlap, Question, Sample, Score
 from schemas.tokens import TokenizedDocument
 from schemas.training import Model
 from stages.base import Stage
@@ -14,17 +14,24 @@ from stages.tables import Outputs, Reader
 
 
 class Evaluate(Stage):
-    """Score a model with lm-eval on questions from the corpus and on held-out text."""
+    """Score a model with lm-eval on questions from the corpus, on held-out text, and on benchmarks of others."""
 
     name = "evaluate"
-    inputs = {"model": Model, "questions": Question, "documents": Document, "tokenized": TokenizedDocument}
+    inputs = {
+        "model": Model,
+        "questions": Question,
+        "documents": Document,
+        "tokenized": TokenizedDocument,
+        "items": BenchmarkItem,
+        "overlaps": ItemOverlap,
+    }
     outputs = {"scores": Score, "samples": Sample}
     resources = "gpu"
     shares = ("model",)
     packages = ("torch", "transformers", "lm_eval", "datasets", "accelerate")
 
     limit: Annotated[int, Field(ge=0)] = 0
-    """The first so many questions and held-out documents; 0 is all."""
+    """The first so many questions, held-out documents and items of a benchmark; 0 is all."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Sequences a forward pass; sums of padded batches differ in the last digits."""
     dtype: Literal["float32", "bfloat16"] = "float32"

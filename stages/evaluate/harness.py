@@ -16,6 +16,7 @@ from schemas.evaluation import Question
 from schemas.table import ContractError
 from stages.base import SettingsError
 from stages.evaluate import Evaluate
+from stages.evaluate.benchmarks import benchmark_scores, benchmark_tasks
 from stages.evaluate.rows import samples, scores
 from stages.evaluate.tasks import MCQ, PERPLEXITY, question_item, write_task
 from stages.model.folder import only_model
@@ -37,16 +38,24 @@ def evaluate(stage: Evaluate, inputs: Mapping[str, Reader], outputs: Outputs) ->
     model, folder = only_model(inputs["model"])
     questions: list[Question] = list(inputs["questions"].rows())[: stage.limit or None]
     documents = held_out(inputs["documents"], inputs["tokenized"])[: stage.limit or None]
-    if not questions and not documents:
+    asked = any(item.choices for item in inputs["items"].rows())
+    if not questions and not documents and not asked:
         raise ContractError("evaluate", ["no questions and no validation documents: there is nothing to score"])
     lm = load(stage, folder, outputs)
+
+    def num_tokens(text: str) -> int:
+        return len(lm.tok_encode(text, add_special_tokens=False))
+
+    items = {MCQ: [question_item(q, num_tokens, lm.max_length) for q in questions], PERPLEXITY: documents}
+    items |= benchmark_tasks(inputs["items"].rows(), inputs["overlaps"].rows(), stage.limit, num_tokens, lm.max_length)
     cache = outputs.folder / "cache"
     try:
         shutil.rmtree(cache, ignore_errors=True)  # of an earlier run that was killed
-        results = run_tasks(lm, questions, documents, outputs.folder / "tasks", cache)
+        results = run_tasks(lm, items, outputs.folder / "tasks", cache)
     finally:
         shutil.rmtree(cache, ignore_errors=True)
     outputs["scores"].write(scores(model.name, results["results"], results["samples"], lm.tok_encode))
+    outputs["scores"].write(benchmark_scores(model.name, results["samples"]))
     outputs["samples"].write(samples(model.name, results["samples"]))
     if stage.num_answers:
         from stages.evaluate.generation import answers
@@ -105,20 +114,13 @@ def load(stage: Evaluate, folder: Path, outputs: Outputs) -> Any:
     return lm
 
 
-def run_tasks(
-    lm: Any, questions: list[Question], documents: list[dict[str, str]], folder: Path, cache: Path
-) -> dict[str, Any]:
-    """lm-eval's results for both tasks; one without items is left out."""
+def run_tasks(lm: Any, items: Mapping[str, list[dict[str, Any]]], folder: Path, cache: Path) -> dict[str, Any]:
+    """lm-eval's results for all tasks; one without items is left out."""
     from datasets.utils.logging import disable_progress_bar
     from lm_eval.evaluator import evaluate as lm_evaluate
     from lm_eval.tasks import TaskManager
 
     disable_progress_bar()
-
-    def num_tokens(text: str) -> int:
-        return len(lm.tok_encode(text, add_special_tokens=False))
-
-    items = {MCQ: [question_item(q, num_tokens, lm.max_length) for q in questions], PERPLEXITY: documents}
     definitions = [write_task(folder, name, of_task, cache) for name, of_task in items.items() if of_task]
     tasks = TaskManager(include_defaults=False).load(definitions)
     results: dict[str, Any] = lm_evaluate(lm, tasks, log_samples=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas.evaluation import Sample, Score
+from stages.evaluate.benchmarks import PREFIX
 from stages.evaluate.tasks import MCQ, PERPLEXITY
 from stages.evaluate.uncertainty import bits, perplexity, unigram_bits
 
@@ -44,11 +45,11 @@ def scores(model: str, results: Mapping[str, Any], found: Found, encode: Callabl
 
 def samples(model: str, found: Found) -> Iterator[Sample]:
     """Every item as the model saw it: `choices` are what was scored after `prompt`, `responses` log-likelihoods."""
-    for sample in found.get(MCQ, ()):
+    for task, sample in ((t, s) for t, of_task in found.items() if t != PERPLEXITY for s in of_task):
         doc = sample["doc"]
         yield Sample(
             model=model,
-            task=MCQ,
+            task=task.removeprefix(PREFIX),
             sample_id=sample["doc_id"],
             prompt=doc["prompt"],
             target=doc["continuations"][doc["answer"]],

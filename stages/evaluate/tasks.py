@@ -10,6 +10,7 @@ take more than half of the model's context.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,25 +19,23 @@ from schemas.evaluation import BLANK, Question
 
 MCQ, PERPLEXITY, ANSWERS = "corpus_mcq", "held_out_perplexity", "answers"
 
-DEFINITIONS: dict[str, dict[str, Any]] = {
-    MCQ: {
-        "output_type": "multiple_choice",
-        "doc_to_text": "prompt",
-        "doc_to_choice": "continuations",
-        "doc_to_target": "answer",
-        "target_delimiter": "",
-        "metric_list": [{"metric": m, "aggregation": "mean", "higher_is_better": True} for m in ("acc", "acc_norm")],
-    },
-    PERPLEXITY: {
-        "output_type": "loglikelihood_rolling",
-        "doc_to_text": "",
-        "doc_to_target": "text",
-        "metric_list": [
-            {"metric": m, "aggregation": "weighted_perplexity", "higher_is_better": False}
-            for m in ("word_perplexity", "byte_perplexity")
-        ]
-        + [{"metric": "bits_per_byte", "aggregation": "bits_per_byte", "higher_is_better": False}],
-    },
+CHOICE: dict[str, Any] = {
+    "output_type": "multiple_choice",
+    "doc_to_text": "prompt",
+    "doc_to_choice": "continuations",
+    "doc_to_target": "answer",
+    "target_delimiter": "",
+    "metric_list": [{"metric": m, "aggregation": "mean", "higher_is_better": True} for m in ("acc", "acc_norm")],
+}
+ROLLING: dict[str, Any] = {
+    "output_type": "loglikelihood_rolling",
+    "doc_to_text": "",
+    "doc_to_target": "text",
+    "metric_list": [
+        {"metric": m, "aggregation": "weighted_perplexity", "higher_is_better": False}
+        for m in ("word_perplexity", "byte_perplexity")
+    ]
+    + [{"metric": "bits_per_byte", "aggregation": "bits_per_byte", "higher_is_better": False}],
 }
 
 
@@ -46,17 +45,19 @@ def write_task(folder: Path, name: str, items: Iterable[dict[str, Any]], cache: 
     The file on disk names its items by a relative path, so the folder can be moved.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^\w.-]", "_", name)
     lines = [json.dumps(item, ensure_ascii=False) for item in items]
-    (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / f"{stem}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     common = {"task": name, "dataset_path": "json", "test_split": "test", "num_fewshot": 0}
-    definition = {**common, **DEFINITIONS[name], "metadata": {"version": 1}}
+    how = ROLLING if name == PERPLEXITY else CHOICE
+    definition = {**common, **how, "metadata": {"version": 1}}
 
     def with_files(file: str, **more: str) -> dict[str, Any]:
         return {**definition, "dataset_kwargs": {"data_files": {"test": file}, **more}}
 
     # JSON is YAML
-    (folder / f"{name}.yaml").write_text(json.dumps(with_files(f"{name}.jsonl"), indent=1), encoding="utf-8")
-    return with_files(str((folder / f"{name}.jsonl").resolve()), cache_dir=str(cache.resolve()))
+    (folder / f"{stem}.yaml").write_text(json.dumps(with_files(f"{stem}.jsonl"), indent=1), encoding="utf-8")
+    return with_files(str((folder / f"{stem}.jsonl").resolve()), cache_dir=str(cache.resolve()))
 
 
 def question_item(question: Question, num_tokens: Callable[[str], int], context_tokens: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from schemas.corpus import Document
-from schemas.evaluation import BLANK, Question
+from schemas.evaluation import BLANK, BenchmarkItem, ItemOverlap, Question
 from schemas.table import BlobRef
 from schemas.tokens import TokenizedDocument
 from schemas.training import Model
@@ -105,14 +105,30 @@ def documents(texts: Sequence[str] = TEXTS) -> list[Document]:
     ]
 
 
-def write_inputs(folder: Path, model: Path, asked: Sequence[Question], texts: Sequence[str]) -> Inputs:
-    """All four tables; of the documents every second is held out."""
+BENCHMARK = [
+    BenchmarkItem(
+        benchmark="toy/stars",
+        item_id=str(i),
+        question=f"Which of these is star number {i}?",
+        choices=[f"Vega {i}", f"Deneb {i}", "the Moon"],
+        answer=f"Deneb {i}",
+        context="Stars have names." if i % 2 else "",
+    )
+    for i in range(6)
+] + [BenchmarkItem(benchmark="toy/free", item_id="0", question="Why?", choices=[], answer="So.", context="")]
+DIRTY = ("2", "5")  # item ids that were found in the corpus
+
+
+def write_inputs(
+    folder: Path, model: Path, asked: Sequence[Question], texts: Sequence[str], items: Sequence[BenchmarkItem] = ()
+) -> Inputs:
+    """All tables; of the documents every second is held out."""
     rows = documents(texts)
     tokenized = [
         TokenizedDocument(
             doc_id=d.doc_id,
             split="train" if i % 2 else "validation",
-            shard=0,
+            bin="tokens/x.bin",
             start=0,
             num_tokens=1,
             num_bytes=len(d.text.encode()),
@@ -129,8 +145,15 @@ def write_inputs(folder: Path, model: Path, asked: Sequence[Question], texts: Se
         "questions": write_table(folder / "questions", Question, asked, name="questions"),
         "documents": write_table(folder / "documents", Document, rows, name="documents"),
         "tokenized": write_table(folder / "tokenized", TokenizedDocument, tokenized, name="documents"),
+        "items": write_table(folder / "items", BenchmarkItem, items, name="items"),
+        "overlaps": write_table(folder / "overlaps", ItemOverlap, _overlaps(rows) if items else [], name="overlaps"),
     }
     return Inputs([word for name, table in tables.items() for word in (f"--{name}", str(table))], model)
+
+
+def _overlaps(found_in: Sequence[Document]) -> list[ItemOverlap]:
+    where = {"doc_id": found_in[0].doc_id if found_in else "0" * 64, "start": 0, "end": 1}
+    return [ItemOverlap(benchmark="toy/stars", item_id=i, tier="verbatim", score=1.0, **where) for i in DIRTY]
 
 
 def run_stage(inputs: Inputs, out: Path, **settings: Any) -> Tables:
