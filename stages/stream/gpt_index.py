@@ -96,11 +96,15 @@ def _document_index(num_documents: int, epochs: int, random: np.random.RandomSta
 
 def _shuffle_index(middle: int, total: int, random: np.random.RandomState) -> Array:
     """0 .. total - 1, shuffled in two parts."""
-    index = np.arange(total, dtype=np.int64 if total >= UINT32_MAX - 1 else np.uint32)
+    index = np.arange(total, dtype=_shuffle_type(total))
     shuffle(random, index[:middle])
     if middle != total:
         shuffle(random, index[middle:])
     return index
+
+
+def _shuffle_type(total: int) -> type[np.integer[Any]]:
+    return np.int64 if total >= UINT32_MAX - 1 else np.uint32
 
 
 class Block(NamedTuple):
