@@ -1,0 +1,210 @@
+"""Four ways to read batches of tokens, each in a process of its own: `python -m benchmarks.loader_systems NAME JOB`.
+
+A job says where the tokens lie and what a batch is. The process reads the batches of the job as a training loop would,
+without workers, as the 64-bit ids that an embedding takes, and prints the seconds that each took and, if asked to, a digest of all windows, whatever their order.
+Cold means that the files of the system were dropped from the page cache before they were opened.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+EOD = 0
+VOCAB = 60_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to read: the first `limit` of an epoch of `num_batches` batches of windows of T + 1 tokens of a corpus."""
+
+    folder: str
+    sequence_tokens: int
+    batch_sequences: int
+    num_batches: int
+    limit: int
+    cold: bool = False
+    digest: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of each batch, and the sum over windows of a hash of each."""
+
+    seconds: list[float]
+    digest: int
+
+
+# ---- the systems; each gives batches as its own loop would see them
+
+
+def borealis(job: Job) -> Iterator[Array]:
+    """Ours, in the virtual order."""
+    from stages.stream.loader import Loader, Shape
+    from stages.stream.mixture import plan
+    from stages.stream.virtual import Contiguous, VirtualOrder
+
+    datasets = open_datasets(job)
+    packings = [Contiguous(d.source, len(d), job.sequence_tokens) for d in datasets]
+    sources = [d.source for d in datasets]
+    phases = plan([(1.0, dict.fromkeys(sources, 1.0))], sources, job.num_batches)
+    order = VirtualOrder(packings, phases, job.batch_sequences, seed=1)
+    loader = Loader(datasets, order, Shape(job.sequence_tokens, job.batch_sequences, EOD))
+    for step in range(1, job.limit + 1):
+        yield loader.batch(step).tokens_BT
+
+
+def megatron(job: Job) -> Iterator[Array]:
+    """The GPTDataset of megatron-core, one a source, blended where there are several."""
+    import torch
+
+    dataset, size = megatron_dataset(job), job.batch_sequences
+    for first in range(0, job.limit * size, size):
+        items = [dataset[i] for i in range(first, first + size)]
+        batch = {name: torch.stack([item[name] for item in items]) for name in ("tokens", "labels", "loss_mask")}
+        yield (
+            np.concatenate([batch["tokens"].numpy(), batch["labels"].numpy()[:, -1:]], axis=1) if job.digest else batch
+        )
+
+
+def litdata(job: Job) -> Iterator[Array]:
+    """The TokensLoader of litdata behind its own data loader."""
+    from litdata import StreamingDataLoader, StreamingDataset, TokensLoader
+
+    item_loader = TokensLoader(block_size=job.sequence_tokens + 1)
+    dataset = StreamingDataset(f"{job.folder}/litdata", item_loader=item_loader, shuffle=True, seed=1)
+    return (batch.long() for batch in StreamingDataLoader(dataset, batch_size=job.batch_sequences, num_workers=0))
+
+
+def streaming(job: Job) -> Iterator[Array]:
+    """The StreamingDataset of mosaicml-streaming behind torch's data loader."""
+    from torch.utils.data import DataLoader
+
+    module = import_streaming()
+    size = job.batch_sequences
+    dataset = module.StreamingDataset(local=f"{job.folder}/streaming", shuffle=True, batch_size=size, shuffle_seed=1)
+    return (batch["tokens"].long() for batch in DataLoader(dataset, batch_size=size, num_workers=0))
+
+
+SYSTEMS: dict[str, tuple[Callable[[Job], Iterator[Array]], str]] = {
+    "borealis": (borealis, "tokens"),
+    "megatron-core": (megatron, "tokens"),
+    "litdata": (litdata, "litdata"),
+    "mosaicml-streaming": (streaming, "streaming"),
+}
+
+
+# ---- what they stand on
+
+
+def open_datasets(job: Job) -> list[Any]:
+    """Our datasets of the corpus."""
+    from schemas.tokens import TokenShard
+    from stages.stream.corpus import open_corpus
+    from stages.tables import Reader
+
+    return open_corpus(Reader(Path(job.folder) / "table" / "tokens", TokenShard), "train")
+
+
+def megatron_dataset(job: Job) -> Any:
+    """The training dataset as Megatron builds it for the number of samples of the job."""
+    from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
+    from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+
+    files = sorted(Path(job.folder, "tokens").glob("*.bin"))
+    config = GPTDatasetConfig(
+        random_seed=1,
+        sequence_length=job.sequence_tokens,
+        blend=([str(f.with_suffix("")) for f in files], None if len(files) == 1 else [1.0] * len(files)),
+        split="1,0,0",
+        path_to_cache=f"{job.folder}/cache",
+        tokenizer=Tokenizer(),
+        reset_position_ids=False,
+        reset_attention_mask=False,
+        eod_mask_loss=False,
+        create_attention_mask=False,
+        mmap_bin_files=True,
+    )
+    sizes = (job.num_batches * job.batch_sequences, 0, 0)
+    return BlendedMegatronDatasetBuilder(GPTDataset, sizes, lambda: True, config).build()[0]
+
+
+class Tokenizer:
+    """What Megatron asks of a tokenizer that only reads ids."""
+
+    vocab_size, eod, pad, special_tokens_dict = VOCAB, EOD, -1, {}
+    unique_identifiers = {"class": "none"}
+
+
+def import_streaming() -> ModuleType:
+    """Import mosaicml-streaming without torchvision, which its image datasets need and its tokens do not."""
+    import transformers.feature_extraction_utils  # noqa: F401 - it looks for the real torchvision, so it goes first
+
+    for name in ("torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional"):
+        module = ModuleType(name)
+        module.VisionDataset, module.to_tensor = object, None  # type: ignore[attr-defined]
+        sys.modules.setdefault(name, module)
+    import streaming
+
+    return streaming
+
+
+def drop_from_page_cache(folder: Path) -> None:
+    """Forget the pages of all files in a folder, so that the next read waits for the disk."""
+    for file in (f for f in folder.rglob("*") if f.is_file()):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_all(folder: Path) -> None:
+    """Bring the pages of all files in a folder into the page cache."""
+    for file in (f for f in folder.rglob("*") if f.is_file()):
+        with file.open("rb") as stream:
+            while stream.read(1 << 24):
+                continue
+
+
+def window_digest(batch: Any) -> int:
+    """The sum over windows of a hash of each, modulo 2^64: the same whatever their order."""
+    windows = np.asarray(batch).astype(np.uint64)
+    weights = np.random.default_rng(0).integers(1, 1 << 63, windows.shape[1], dtype=np.uint64)
+    hashes = (windows * weights).sum(axis=1)
+    hashes = (hashes ^ (hashes >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return int((hashes ^ (hashes >> np.uint64(32))).sum())
+
+
+def measure(name: str, job: Job) -> Measured:
+    """Read the job's batches with a system."""
+    system, files = SYSTEMS[name]
+    (drop_from_page_cache if job.cold else read_all)(Path(job.folder, files))
+    batches, seconds, digest = system(job), [], 0
+    while len(seconds) < job.limit:
+        started = time.perf_counter()
+        batch = next(batches, None)
+        seconds.append(time.perf_counter() - started)
+        if batch is None:
+            seconds.pop()
+            break
+        if job.digest:
+            digest = (digest + window_digest(batch)) % (1 << 64)
+    return Measured(seconds, digest)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    with contextlib.redirect_stdout(sys.stderr):  # what peers print is not the answer
+        found = measure(sys.argv[1], Job(**json.loads(sys.argv[2])))
+    print(json.dumps(asdict(found)))
