@@ -83,7 +83,7 @@ def _window(hits: npt.NDArray[np.int64], text: Words, num_words: int, found: Ind
     begin, end = max(0, high + SIZE - reach), min(num_words, low + reach) - 1
     out[1], out[2], out[3] = item, text.starts[begin], text.ends[end]
     out[4], out[5] = text.starts[low], text.ends[high + SIZE - 1]
-    out[6], out[7] = _longest_run(hits[:, 1]), int(share * 1e6)
+    out[6], out[7] = _longest_run(hits[:, 1], hits[:, 2], found.counts[item]), int(share * 1e6)
     return bool(share >= MIN_SHARE or out[6] >= RUN_WORDS)
 
 
@@ -106,12 +106,16 @@ def _hits(hashes: Hashes, num_words: int, found: Index) -> npt.NDArray[np.int64]
 
 
 @compiled
-def _longest_run(places: npt.NDArray[np.int64]) -> int:
-    longest = run = 1
-    for i in range(1, places.size):
-        step = places[i] - places[i - 1]
-        run = run + 1 if step == 1 else run if step == 0 else 1
-        longest = max(longest, run)
+def _longest_run(places: npt.NDArray[np.int64], slots: npt.NDArray[np.int64], count: int) -> int:
+    """The words of the longest run, each trigram counted once: a row of numbers in a table is one trigram over and over."""
+    seen = np.full(count, -1, np.int64)  # the run in which a trigram was met last
+    longest = distinct = run = 0
+    for i in range(places.size):
+        if i and places[i] - places[i - 1] > 1:
+            run, distinct = i, 0
+        distinct += seen[slots[i]] != run
+        seen[slots[i]] = run
+        longest = max(longest, distinct)
     return longest + SIZE - 1
 
 

@@ -166,3 +166,10 @@ def test_a_dozen_words_in_a_row_are_enough(items) -> None:
     part, less = " ".join(words[3:17]), " ".join(words[3:13])
     assert [f.verdict.tier for f in search(pa.array([around(part)]))] == ["run"]
     assert search(pa.array([around(less)])) == []
+
+
+def test_a_row_of_numbers_is_no_run(items) -> None:
+    """Numbers have one hash, so a table of them is one trigram again and again, and not an item that has some."""
+    table = items[1].model_copy(update={"question": f"{QUESTIONS['ducks'][0]} The table has 1 2 3 4 5 6 7 8 and 9."})
+    search = Search(Decontaminate(), [items[0], table])
+    assert search(pa.array([around(" ".join(str(i) for i in range(200)))])) == []
