@@ -1,9 +1,13 @@
 """From a folder of papers to token files: the data half of the life cycle."""
 
+from typing import NamedTuple
+
+from stages.decontaminate import Decontaminate
 from stages.dedup import Dedup
 from stages.filter import Filter
 from stages.ingest import Ingest
 from stages.parse import Parse
+from stages.register import Register
 from stages.sketch import Sketch
 from stages.tokenize import Tokenize
 from stages.train_tokenizer import TrainTokenizer
@@ -14,17 +18,28 @@ OPEN = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0", "CC-BY-2.0", "CC-BY-SA-4.0", "MIT",
 
 
 def workflow(run: Run) -> None:
-    """Ingest, parse, filter, sketch, dedup, train_tokenizer, tokenize."""
+    """Ingest, parse, filter, sketch, dedup, register, decontaminate, train_tokenizer, tokenize."""
     corpus(run)
 
 
-def corpus(run: Run) -> tuple[Node, Node, Node]:
-    """The nodes of the unique documents, of the tokenizer and of the tokens, for recipes that go on from there."""
+class Corpus(NamedTuple):
+    """What recipes go on from: benchmarks' items, documents without copies and items, tokenizer, tokens."""
+
+    benchmarks: Node
+    clean: Node
+    made: Node
+    tokens: Node
+
+
+def corpus(run: Run) -> Corpus:
+    """The nodes from a folder of papers to token files."""
     found = run(Ingest())
     parsed = run(Parse(), sources=found["sources"])
     kept = run(Filter(licences=OPEN), documents=parsed["documents"])
     sketched = run(Sketch(), documents=kept["documents"])
     unique = run(Dedup(), documents=kept["documents"], sketches=sketched["sketches"])
-    made = run(TrainTokenizer(), documents=unique["documents"])
-    tokens = run(Tokenize(), documents=unique["documents"], tokenizer=made["tokenizer"], split=made["split"])
-    return unique, made, tokens
+    benchmarks = run(Register())
+    clean = run(Decontaminate(), documents=unique["documents"], items=benchmarks["items"])
+    made = run(TrainTokenizer(), documents=clean["documents"])
+    tokens = run(Tokenize(), documents=clean["documents"], tokenizer=made["tokenizer"], split=made["split"])
+    return Corpus(benchmarks, clean, made, tokens)

@@ -12,8 +12,8 @@ from workflows.corpus import corpus
 
 def workflow(run: Run) -> None:
     """The corpus and its tokens, then synthesize, index, pretrain, posttrain, evaluate, deploy."""
-    unique, made, tokens = corpus(run)
-    rows = run(Synthesize(), documents=unique["documents"], tokenized=tokens["documents"])
+    benchmarks, clean, made, tokens = corpus(run)
+    rows = run(Synthesize(), documents=clean["documents"], tokenized=tokens["documents"])
     index = run(Index(), tokens=tokens["shards"], tokenizer=made["tokenizer"])
     base = run(
         Pretrain(),
@@ -31,7 +31,9 @@ def workflow(run: Run) -> None:
             name=name,
             model=model["model"],
             questions=rows["questions"],
-            documents=unique["documents"],
+            documents=clean["documents"],
             tokenized=tokens["documents"],
+            items=benchmarks["items"],
+            overlaps=clean["overlaps"],
         )
     run(Deploy(), model=tuned["model"])
