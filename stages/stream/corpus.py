@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from schemas.table import BlobRef, ContractError
 from schemas.tokens import Split, TokenShard
-from stages.stream.megatron import CODES, DTYPES, HEADER, MAGIC, Indexed, open_indexed
+from stages.stream.megatron import CODES, DTYPES, HEADER, MAGIC
 from stages.tables import Reader
 
 Array = npt.NDArray[Any]
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 class TokenFile:
-    """A pair of token files, mapped when first read."""
+    """A pair of token files, mapped when first read; what the row and the headers say of them was checked before."""
 
     def __init__(self, shard: TokenShard, bin_file: Path, idx: Path) -> None:
         self.shard, self.bin, self.idx = shard, bin_file, idx
@@ -48,21 +48,29 @@ class TokenFile:
 
     @cached_property
     def tokens(self) -> Array:
-        """The ids, a plain view of the mapped file."""
-        return self._indexed.tokens.view(np.ndarray)
+        """The ids, a view of the mapped file."""
+        dtype = DTYPES[CODES[self.shard.dtype]]
+        return np.frombuffer(self._mapped, dtype) if len(self) else np.empty(0, dtype)  # nothing cannot be mapped
 
     @cached_property
-    def _indexed(self) -> Indexed:
-        return open_indexed(self.bin, self.idx)
+    def _mapped(self) -> mmap.mmap:
+        with self.bin.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    @cached_property
+    def _index(self) -> Array:
+        """The bytes of the mapped index after its header: lengths, pointers, marks."""
+        return np.memmap(self.idx, np.uint8, mode="r", offset=HEADER.size).view(np.ndarray)
 
     @cached_property
     def _pointers(self) -> memoryview:
         # They lie at odd addresses, of which numpy's searchsorted would copy all; bisection touches a few pages.
-        return memoryview(self._indexed.pointers.view(np.uint8).data).cast("q")
+        count = self.shard.num_documents
+        return memoryview(self._index[4 * count : 12 * count].data).cast("q")
 
     def document_lengths(self) -> Array:
         """Tokens of each document (int32), a view of the mapped index."""
-        return self._indexed.lengths.view(np.ndarray)
+        return self._index[: 4 * self.shard.num_documents].view("<i4")
 
     def document_starts(self, start: int, stop: int) -> Indices:
         """Offsets from `start` up to `stop` at which a document of at least one token begins."""
@@ -78,10 +86,9 @@ class TokenFile:
 
     def will_need(self, start: int, stop: int) -> None:
         """Ask the kernel to read these tokens ahead, without waiting for them."""
-        mapped: Any = self._indexed.tokens.base
-        if isinstance(mapped, mmap.mmap):  # not so for an empty file
+        if start < stop:
             first = start * self.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_WILLNEED, first, stop * self.itemsize - first)
+            self._mapped.madvise(mmap.MADV_WILLNEED, first, stop * self.itemsize - first)
 
 
 class Dataset:
@@ -177,14 +184,16 @@ def _problems(file: TokenFile, base: Path) -> list[str]:
         head = stream.read(HEADER.size)
     if len(head) < HEADER.size or not head.startswith(MAGIC):
         return [*problems, f"{shard.idx.path}: not a Megatron index"]
-    _, _, code, num_sequences, _ = HEADER.unpack(head)
+    _, _, code, num_sequences, num_marks = HEADER.unpack(head)
     if code != CODES[shard.dtype]:
         found = DTYPES.get(code, f"type code {code}")
         problems.append(f"{shard.idx.path}: the row says ids of {shard.dtype}, the index {found}")
     if num_sequences != shard.num_documents:
-        problems.append(
-            f"{shard.idx.path}: the row says {shard.num_documents} documents, the index holds {num_sequences}"
-        )
+        found = f"the index holds {num_sequences}"
+        problems.append(f"{shard.idx.path}: the row says {shard.num_documents} documents, {found}")
+    elif shard.idx.size_bytes != (size := HEADER.size + 12 * num_sequences + 8 * num_marks):
+        found = f"found {shard.idx.size_bytes}"
+        problems.append(f"{shard.idx.path}: expected {size} bytes for {num_sequences} documents, {found}")
     return problems
 
 

@@ -116,7 +116,7 @@ def test_ranges_are_located(tmp_path: Path) -> None:
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
     """Every file that is missing, short, of another type or count is named in one error."""
-    rows = [shard(tmp_path, f"s-{n}", [[1, 2, 3], [4]]) for n in range(6)]
+    rows = [shard(tmp_path, f"s-{n}", [[1, 2, 3], [4]]) for n in range(7)]
     (tmp_path / rows[0].bin.path).unlink()
     os.truncate(tmp_path / rows[1].bin.path, 6)
     rows[2] = rows[2].model_copy(update={"num_tokens": 5})
@@ -125,6 +125,9 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     damaged[17:18] = struct.pack("<B", 4)
     (tmp_path / rows[4].idx.path).write_bytes(damaged)
     (tmp_path / rows[5].idx.path).write_bytes(b"\0" * rows[5].idx.size_bytes)
+    cut = rows[6].idx.model_copy(update={"size_bytes": 60})
+    rows[6] = rows[6].model_copy(update={"idx": cut})
+    os.truncate(tmp_path / rows[6].idx.path, 60)
     with pytest.raises(ContractError) as error:
         open_corpus(token_reader(tmp_path, rows), "train")
     words = [
@@ -134,6 +137,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         "s-3.idx: the row says 3 documents, the index holds 2",
         "s-4.idx: the row says ids of uint16, the index <i4",
         "s-5.idx: not a Megatron index",
+        "s-6.idx: expected 82 bytes for 2 documents, found 60",
     ]
     assert [p.removeprefix("files/") for p in error.value.problems] == words
 
@@ -148,7 +152,7 @@ def test_opening_reads_no_tokens(tmp_path: Path) -> None:
         (dataset,) = open_corpus(reader, "train")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert not any("_indexed" in vars(f) for f in dataset.files)
+        assert not any({"_mapped", "_index"} & vars(f).keys() for f in dataset.files)
     assert peaks[1] < peaks[0] + 50_000
 
 
