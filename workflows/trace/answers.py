@@ -111,7 +111,7 @@ def _turned(order: TokenOrder, sources: Iterable[str]) -> list[str]:
     if not turned:
         return []
     share = f"{100 * order.middle_fraction:g} % of the documents of {', '.join(turned)}"
-    return [f"for fill-in-the-middle the trainer turned round {share}: same documents, parts in another order"]
+    return [f"{share} were turned round for fill-in-the-middle: parts in another order, up to 3 tokens of each cut off"]
 
 
 def document(training: Training, word: str) -> Answer:
@@ -157,5 +157,6 @@ def licences(training: Training) -> Answer:
         "num_steps": exposure.num_steps,
         "num_tokens": total,
         "num_padding": total - sum(s.num_tokens for s in shares),
+        "notes": _turned(training.opened.order, exposure.sources),
         "shares": [{**s._asdict(), "share": s.num_tokens / total} for s in shares],
     }

@@ -66,6 +66,8 @@ def show_document(answer: Answer, console: Console, *, every: bool) -> None:
 def show_licences(answer: Answer, console: Console, *, every: bool) -> None:
     """Tokens by licence, and by source within each."""
     _line(console, f"{answer['num_steps']:,} steps, {answer['num_tokens']:,} tokens; every step as the ledger has it")
+    for note in answer["notes"]:
+        _line(console, note)
     by_licence: dict[str, list[Answer]] = defaultdict(list)
     for share in answer["shares"]:
         by_licence[share["licence"]].append(share)
