@@ -43,7 +43,7 @@ class Dedup(Stage):
     containment: Fraction = 0.8
     """Or this share of the shorter one's n-grams in common, if it is long enough for:"""
     min_length_fraction: Fraction = 0.4
-    """Least length of the shorter one, of the longer one's; an abstract is no copy of its paper."""
+    """Least length of the shorter one, of the longer one's; an abstract is no copy of its paper. 1: similarity alone decides."""
     verify: bool = True
     """No: LSHBloom as published. What the filters flag is dropped; the first in order stays, unnamed."""
     false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-5

@@ -25,7 +25,7 @@ from stages.dedup.spill import U64, Places
 from stages.dedup.survivor import rank
 from stages.dedup.verify import Shingles
 
-FACTS = ("doc_id", "content_sha", "works", "num_characters", "quality", "licence", "path")
+FACTS = ("doc_id", "content_sha", "works", "num_shingles", "quality", "licence", "path")
 PART_MEMBERS = 100_000  # copies whose facts are in memory at a time
 Fact = dict[str, Any]
 

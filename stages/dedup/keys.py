@@ -46,7 +46,7 @@ def open_keys(path: Path) -> U64:
     """Map a key file (columns, entries); `ContractError` if it is not one."""
     try:
         keys = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ContractError(str(path), [f"not a whole key file: {error}", "run dedup again for that corpus"]) from None
     if keys.ndim != 2 or keys.dtype != np.dtype("<u8"):
         raise ContractError(str(path), [f"not a key file: {keys.dtype} {keys.shape}"])

@@ -10,7 +10,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-OPEN = ("cc0", "cc by", "cc by sa", "mit", "apache", "bsd", "public domain", "pddl", "odc by")
+OPEN = ("cc0", "cc by", "cc pdm", "mit", "apache", "bsd", "public domain", "pddl", "odc by")
 CLOSED = ("nc", "nd")  # parts of a Creative Commons licence that forbid a use
 PREPRINT_DOIS = (  # arXiv, bioRxiv and medRxiv, ChemRxiv, OSF, Preprints, Research Square, SSRN
     "doi:10.48550/",
@@ -32,7 +32,7 @@ def rank(facts: Mapping[str, Any]) -> Rank:
         -int(facts["quality"] * 10 + 0.5),
         -freedom(facts["licence"]),
         -version(facts["works"]),
-        -facts["num_characters"],
+        -facts["num_shingles"],
         facts["path"],
         facts["doc_id"],
     )
