@@ -16,7 +16,6 @@ from typing import Self
 
 import numpy as np
 
-from stages.stream.compiled import compiled
 from stages.stream.corpus import Dataset
 from stages.stream.order import Array, Indices, ranges
 from stages.stream.virtual import BestFit
@@ -74,6 +73,8 @@ def open_packed(source: str, ends: Path, spans: Path) -> BestFit:
 
 def pack_documents(starts: Indices, lengths: Indices, sequence_tokens: int) -> tuple[Indices, Indices]:
     """Pack documents at these positions: spans of each bin (B), and the spans, bin by bin (N x 2: start, length)."""
+    from stages.stream.best_fit import best_fit  # it loads a compiler, which reading bins does not need
+
     windows = np.maximum(lengths - 1, 0) // sequence_tokens
     rests = lengths - windows * sequence_tokens
     packed = (rests > 1) | ((rests == 1) & (windows == 0))  # else the token is the last of the last window
@@ -81,7 +82,7 @@ def pack_documents(starts: Indices, lengths: Indices, sequence_tokens: int) -> t
     rest_starts, rests = (starts + windows * sequence_tokens)[packed], rests[packed]
     by_length = np.argsort(-rests, kind="stable")
     bins = np.empty_like(rests)
-    bins[by_length] = _best_fit(rests[by_length], sequence_tokens + 1) + len(window_starts)
+    bins[by_length] = best_fit(rests[by_length], sequence_tokens + 1) + len(window_starts)
     bins = np.concatenate([np.arange(len(window_starts)), bins])
     starts = np.concatenate([window_starts, rest_starts])
     lengths = np.concatenate([np.full_like(window_starts, sequence_tokens + 1), rests])
@@ -97,72 +98,6 @@ def _by_first_document(bins: Indices, starts: Indices, lengths: Indices) -> tupl
     rank[np.argsort(first)] = np.arange(num_bins)
     order = np.lexsort((starts, rank[bins]))
     return np.bincount(rank[bins], minlength=num_bins), np.stack([starts, lengths], axis=1)[order]
-
-
-@compiled
-def _best_fit(lengths: Array, capacity: int) -> Array:
-    """The bin of each length (N, from 1 to `capacity`, falling).
-
-    Bins with the same room lie on a stack (`top`, `under`). `occupied` is a binary tree over rooms, leaves in the second
-    half, that says where any bin is, so that the least sufficient room is found in log2(capacity) looks.
-    """
-    num_leaves = 2
-    while num_leaves <= capacity:
-        num_leaves *= 2
-    occupied = np.zeros(2 * num_leaves, np.bool_)
-    top, under = np.full(capacity + 1, -1), np.empty(len(lengths), np.int64)
-    bins, num_bins = np.empty(len(lengths), np.int64), 0
-    for i in range(len(lengths)):
-        room = _least_room(occupied, lengths[i])
-        if room:
-            chosen = top[room]
-            top[room] = under[chosen]
-            if top[room] < 0:
-                _vacate(occupied, room)
-        else:
-            room, chosen = capacity, num_bins
-            num_bins += 1
-        bins[i] = chosen
-        room -= lengths[i]
-        if room:
-            under[chosen], top[room] = top[room], chosen
-            _occupy(occupied, room)
-    return bins
-
-
-@compiled
-def _least_room(occupied: Array, length: int) -> int:
-    """The least room of at least `length` that any bin has, 0 if none has."""
-    num_leaves = len(occupied) // 2
-    node = num_leaves + length
-    if occupied[node]:
-        return length
-    while node > 1 and (node % 2 == 1 or not occupied[node + 1]):  # up, while all to the right below is empty
-        node //= 2
-    if node == 1:
-        return 0
-    node += 1
-    while node < num_leaves:
-        node = 2 * node if occupied[2 * node] else 2 * node + 1
-    return node - num_leaves
-
-
-@compiled
-def _occupy(occupied: Array, room: int) -> None:
-    node = len(occupied) // 2 + room
-    while node and not occupied[node]:
-        occupied[node] = True
-        node //= 2
-
-
-@compiled
-def _vacate(occupied: Array, room: int) -> None:
-    node = len(occupied) // 2 + room
-    occupied[node] = False
-    node //= 2
-    while node and not (occupied[2 * node] or occupied[2 * node + 1]):
-        occupied[node] = False
-        node //= 2
 
 
 def _cut_contiguous(starts: Indices, lengths: Indices, sequence_tokens: int) -> int:
