@@ -6,7 +6,7 @@ let go of the interpreter while they wait and copy. Every rank computes the orde
 """
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from stages.stream.corpus import Dataset, Tokens
 from stages.stream.middle import Middle
-from stages.stream.order import Indices, Pieces, SampleOrder, Samples, ranges
+from stages.stream.order import Indices, Pieces, SampleOrder, Samples
 
 ORDERED_SAMPLES = 8192  # samples whose order is computed at a time: arrays this long cost little more than short ones
 NUM_THREADS = 2
@@ -190,13 +190,12 @@ def _placed(order: SampleOrder, dataset: int, samples: Indices, rows: Indices) -
     pieces = order.pieces(dataset, samples)
     if len(pieces.starts) == len(samples):
         return rows, np.zeros_like(rows), pieces
-    once, which = np.unique(
-        samples, return_inverse=True
-    )  # a sample may come twice in a batch, epochs being mixed in it
-    pieces = order.pieces(dataset, once)
-    first = pieces.samples.searchsorted(once)
-    counts = (pieces.samples.searchsorted(once, side="right") - first)[which]
-    pieces = Pieces(*(a[ranges(first[which], counts)] for a in pieces))
+    begins = np.flatnonzero(np.append(True, pieces.samples[1:] != pieces.samples[:-1]))
+    if len(begins) < len(samples):  # a sample twice in a row, where epochs meet: what is whose does not show
+        alone = [_placed(order, dataset, samples[i : i + 1], rows[i : i + 1]) for i in range(len(samples))]
+        each = [(*head, *tail) for *head, tail in alone]
+        rows, columns, *arrays = (np.concatenate(a) for a in zip(*each, strict=True))
+        return rows, columns, Pieces(*arrays)
+    counts = np.diff(np.append(begins, len(pieces.starts)))
     before = np.cumsum(pieces.lengths) - pieces.lengths
-    columns = before - np.repeat(before[np.cumsum(counts) - counts], counts)
-    return np.repeat(rows, counts), columns, pieces
+    return np.repeat(rows, counts), before - np.repeat(before[begins], counts), pieces
