@@ -8,7 +8,7 @@ Megatron's own GPT dataset.
 
 import mmap
 import resource
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +84,16 @@ class TokenFile:
         distinct: Indices = starts[np.append(starts[1:], stop) != starts]
         return distinct
 
+    def document_spans(self, documents: Indices) -> tuple[Indices, Indices]:
+        """Offsets and lengths, in tokens, of documents by their number in the file (int64)."""
+        count = self.shard.num_documents
+        pointers = self._index[4 * count : 12 * count].view("<i8")
+        return pointers[documents] // self.itemsize, self.document_lengths()[documents].astype(np.int64)
+
+    def document_at(self, offset: int) -> int:
+        """The document that holds a token."""
+        return bisect_right(self._pointers, offset * self.itemsize) - 1
+
     def will_need(self, start: int, stop: int) -> None:
         """Ask the kernel to read these tokens ahead, without waiting for them."""
         if start < stop:
@@ -98,6 +108,7 @@ class Dataset:
         self.source, self.files = source, tuple(files)
         self._sizes = np.array([len(f) for f in self.files], np.int64)
         self.ends = np.cumsum(self._sizes)
+        self._document_ends = np.cumsum([f.shard.num_documents for f in self.files], dtype=np.int64)
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if self.files else 0
@@ -128,6 +139,27 @@ class Dataset:
             found.append(file.document_starts(first, last) + (position - first))
             position += last - first
         return np.concatenate(found)
+
+    def document_spans(self, documents: Indices) -> tuple[Indices, Indices]:
+        """Where documents of these numbers, counted over all files, begin, and their lengths (int64)."""
+        files = self._document_ends.searchsorted(documents, side="right")
+        starts, lengths = np.empty_like(files), np.empty_like(files)
+        for number in np.unique(files):
+            some, file = files == number, self.files[number]
+            before = self._document_ends[number] - file.shard.num_documents
+            starts[some], lengths[some] = file.document_spans(documents[some] - before)
+            starts[some] += self.ends[number] - len(file)
+        return starts, lengths
+
+    def documents_in(self, start: int, length: int) -> range:
+        """Numbers of the documents that hold the tokens `start : start + length`, and of empty ones between."""
+        pieces = list(self._pieces(start, length))
+        if not pieces:
+            return range(0)
+        (head, begin, _), (tail, _, end) = pieces[0], pieces[-1]
+        first, last = self.ends.searchsorted([start, start + length - 1], side="right")
+        before = self._document_ends[[first, last]] - [head.shard.num_documents, tail.shard.num_documents]
+        return range(int(before[0]) + head.document_at(begin), int(before[1]) + tail.document_at(end - 1) + 1)
 
     def document_lengths(self) -> npt.NDArray[np.int32]:
         """Tokens of every document, in order; reads the lengths of all files, 4 bytes a document."""

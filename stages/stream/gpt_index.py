@@ -65,6 +65,10 @@ class Cutting:
             return 1
         return max(1, -(-(num_samples * self.sequence_tokens + self.extra_token) // num_tokens))
 
+    def supply(self, num_tokens: int, num_samples: int | None) -> int:
+        """Samples that `build` makes when asked for `num_samples`: what all its epochs hold."""
+        return self.num_samples(self.num_epochs(num_tokens, num_samples) * num_tokens)
+
 
 def build(lengths: Array, cutting: Cutting, seed: int, num_samples: int | None = None, num_threads: int = 1) -> Indices:
     """The indices of at least `num_samples` samples (of one epoch if None) of documents of these lengths (int32)."""
