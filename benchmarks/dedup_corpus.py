@@ -36,22 +36,27 @@ class Corpus(NamedTuple):
         found = [flag for flag, jaccard in zip(flagged, self.jaccard, strict=True) if jaccard >= THRESHOLD]
         return sum(found) / max(1, len(found))
 
+    def resolved(self, dropped: list[bool]) -> float:
+        """Share of the true copies that do not stay beside their original, whichever of the two was dropped."""
+        pairs = [(i, of) for i, of in enumerate(self.of) if of is not None and self.jaccard[i] >= THRESHOLD]
+        return sum(dropped[i] or dropped[of] for i, of in pairs) / max(1, len(pairs))
+
     def false(self, flagged: list[bool]) -> int:
         """Texts that are flagged though they are alone: no copy and without one."""
         paired = {i for i, of in enumerate(self.of) if of is not None} | {of for of in self.of if of is not None}
         return sum(flag for i, flag in enumerate(flagged) if i not in paired)
 
 
-def load(data: Path | None, num_papers: int) -> Corpus:
-    """A labelled file alone if one is given; else papers, cut copies of every fourth, and the labelled file."""
+def load(data: Path | None, num_papers: int, *, one_in: int = 4) -> Corpus:
+    """A labelled file alone if one is given; else papers, a cut copy of one in `one_in`, and the labelled file."""
     texts, of = _labelled(data or CORPORA / LABELLED)
     if data is None:
         papers = [row["text"] for row in itertools.islice(_lines(CORPORA / PAPERS), num_papers)]
         first = len(texts)
         texts += papers
         of += [None] * len(papers)
-        for i in range(0, len(papers), 4):
-            texts.append(cut(papers[i], *CUTS[i // 4 % len(CUTS)]))
+        for i in range(0, len(papers), one_in):
+            texts.append(cut(papers[i], *CUTS[i // one_in % len(CUTS)]))
             of.append(first + i)
     jaccard = [0.0 if o is None else similarity(texts[o], t) for o, t in zip(of, texts, strict=True)]
     return Corpus(texts, of, jaccard)
