@@ -1,4 +1,4 @@
-"""Documents to token files: read, encode, write, each in a thread of its own, a piece of some 32 MB at a time.
+"""Documents to token files: read, encode, write, each in a thread of its own, a piece of some 16 MB at a time.
 
 Nothing is done document by document in Python. A piece's texts are put in the order of their files before they are
 encoded, so that each file takes one slice of the ids. Rows go out in the order in which they came.

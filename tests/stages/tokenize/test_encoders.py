@@ -26,6 +26,7 @@ from stages.stream import vocabulary
 from stages.tokenize import encoders
 from stages.tokenize.encoders import FAST, Encoded, Encoder, Gigatoken, Reference, choose, resident_bytes
 from stages.tokenize.probe import HARD_TEXTS
+from stages.train_tokenizer import bpe, patterns
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"
@@ -267,6 +268,19 @@ def test_settings_of_a_tokenizer(tmp_path: Path, change: Any) -> None:
     file = saved(tokenizer, tmp_path)
     chosen, reference = choose(vocabulary.load(file), file, "auto"), Reference(vocabulary.load(file))
     assert chosen.encode(arrow(ADVERSARIAL)).same(reference.encode(arrow(ADVERSARIAL)))
+
+
+@pytest.mark.parametrize("whitespace", ["gpt2", "code", "lines"])
+@pytest.mark.parametrize("digits", ["single", "triples", "thousands", "runs"])
+def test_every_cut_that_training_offers(tmp_path: Path, digits: str, whitespace: str, articles: list[str]) -> None:
+    """For each rule of `train_tokenizer` a fast library is found, and on hard texts its ids are the reference's."""
+    file = tmp_path / "tokenizer.json"
+    bpe.train(iter([*articles, *HARD_TEXTS]), 600, patterns.pieces(digits, whitespace), file)
+    chosen = choose(vocabulary.load(file), file, "auto")
+    assert chosen.name in FAST
+    if (digits, whitespace) in (("single", "code"), ("triples", "code"), ("runs", "gpt2")):
+        assert chosen.name == "gigatoken"
+    assert split(chosen.encode(arrow(ADVERSARIAL))) == peer_ids(file, ADVERSARIAL)
 
 
 # ---- threads and memory
