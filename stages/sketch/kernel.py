@@ -92,13 +92,6 @@ def signature(ngrams: Hashes, places: int, seed: np.uint64) -> Hashes:
 
 
 @njit(cache=True, nogil=True)
-def ngrams(text: Bytes, ngram_words: int, kinds: Bytes) -> Hashes:
-    """The n-grams of one normalized text, one for each place, in order."""
-    found = np.empty(text.size // 2 + 2, np.uint64)
-    return found[: _ngrams(text, np.array([0, text.size]), ngram_words, kinds, found)]
-
-
-@njit(cache=True, nogil=True)
 def _scratch(offsets: Offsets) -> tuple[Hashes, Hashes]:
     """Room for the n-grams of the longest text, and for a table in which a third stays free."""
     longest = 0

@@ -41,18 +41,3 @@ class MinHash:
     def keys(self, sets: Sets) -> Hashes:
         """Keys (N, num_bands) of N sets of n-grams; keys of an empty set are 0."""
         return kernel.keys_of_sets(sets, self.bands, self.seed)
-
-    def signature(self, ngrams: Hashes) -> Hashes:
-        """The P minima over S >= 1 n-gram hashes, sorted or not."""
-        return kernel.signature(ngrams, self.bands[0] * self.bands[1], self.seed)
-
-    def band_keys(self, ngrams: Hashes) -> list[int]:
-        """One 64-bit key a band of S >= 1 n-gram hashes."""
-        keys: list[int] = self.keys(Sets(ngrams, np.array([0, len(ngrams)])))[0].tolist()
-        return keys
-
-
-def hash_ngrams(words: list[str], size: int) -> Hashes:
-    """Hash each run of `size` words: S = len(words) - size + 1 hashes; fewer words are one shorter run, none none."""
-    text = np.frombuffer(" ".join(words).encode(), np.uint8)
-    return kernel.ngrams(text, size, characters().kinds)
