@@ -110,7 +110,7 @@ def _turned(order: TokenOrder, sources: Iterable[str]) -> list[str]:
     turned = sorted(set(order.middle_sources) & set(sources)) if order.middle_fraction else []
     if not turned:
         return []
-    share = f"{100 * order.middle_fraction:g} % of the documents of {', '.join(turned)}"
+    share = f"up to {100 * order.middle_fraction:g} % of the documents of {', '.join(turned)}"
     return [f"{share} were turned round for fill-in-the-middle: parts in another order, up to 3 tokens of each cut off"]
 
 

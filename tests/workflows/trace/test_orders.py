@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.tokens import TokenizedDocument
+from schemas.tokens import IndexFile, TokenizedDocument
 from stages.tables import Reader
 from tests.workflows.trace.life import STEPS, tokenized, trained
 from tests.workflows.trace.toy import Corpus, counted, owners, tokens_of
@@ -96,5 +96,9 @@ def test_tokens_by_licence(
 def test_the_run_takes_more_than_an_epoch(training: Training) -> None:
     """These tests would miss what goes wrong at the seam of two epochs if there were none."""
     assert max(row.epochs for row in training.opened.mixture) > 1
+    arrays = {row.name for row in training.tables[IndexFile].rows()}
+    order = training.opened.order
+    assert ("shuffle_index" in arrays) == (order.kind == "megatron")
+    assert ("bin_ends" in arrays) == (order.packing == "best_fit")
     assert all(len(d.files) == 2 for d in training.datasets)
     assert Reader(training.ledger.folder, training.ledger.row).num_rows == training.exposure().num_steps
