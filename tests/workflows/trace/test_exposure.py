@@ -15,6 +15,7 @@ from tests.workflows.trace.toy import (
     counted,
     exposed,
     listed,
+    megatron,
     packed,
     shuffled,
     tokens_of,
@@ -33,9 +34,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return write_corpus(tmp_path_factory.mktemp("corpus"), FILES)
 
 
-@pytest.fixture(params=["contiguous", "shuffled", "packed"], scope="module")
+@pytest.fixture(params=["contiguous", "shuffled", "packed", "megatron"], scope="module")
 def exposure(request: pytest.FixtureRequest, corpus: Corpus) -> Exposure:
     """A run of 24 steps of 5 sequences of 16 tokens, over more than one epoch, by each way of making samples."""
+    if request.param == "megatron":
+        return exposed(corpus, megatron(corpus, 16, 24 * BATCH, seed=4), 16, BATCH)
     make = {"contiguous": contiguous, "shuffled": lambda c, t: shuffled(c, t, 3), "packed": packed}[request.param]
     return exposed(corpus, listed(make(corpus, 16), 24 * BATCH, seed=1), 16, BATCH)
 

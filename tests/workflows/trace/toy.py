@@ -11,6 +11,8 @@ import numpy as np
 
 from schemas.tokens import TokenizedDocument, TokenShard
 from stages.stream.corpus import Dataset, open_corpus
+from stages.stream.gpt_index import Cutting, build
+from stages.stream.megatron_order import MegatronOrder, ShuffledDataset
 from stages.stream.order import Indices, Pieces, SampleOrder, Samples, Span
 from stages.tables import Reader
 from tests.stages.model.token_files import shard_row, write_pair
@@ -170,6 +172,19 @@ def listed(spans: list[list[list[Span]]], num_samples: int, seed: int) -> Listed
     chance = random.Random(seed)
     every = [(d, s) for d, samples in enumerate(spans) for s in range(len(samples))]
     return Listed(spans, [chance.choice(every) for _ in range(num_samples)])
+
+
+def megatron(corpus: Corpus, sequence_tokens: int, num_samples: int, seed: int) -> MegatronOrder:
+    """Megatron's own shuffles of each dataset, over more than one epoch, taken in turns by chance."""
+    chance = np.random.default_rng(seed)
+    dataset_index = chance.integers(0, len(corpus.datasets), num_samples).astype(np.int16)
+    sample_index, parts = np.zeros(num_samples, np.int64), []
+    for number, dataset in enumerate(corpus.datasets):
+        mine = np.flatnonzero(dataset_index == number)
+        sample_index[mine] = np.arange(len(mine))
+        arrays = build(dataset.document_lengths(), Cutting(sequence_tokens), seed, len(mine))
+        parts.append(ShuffledDataset(dataset, *arrays))
+    return MegatronOrder(parts, dataset_index, sample_index, num_samples)
 
 
 def exposed(corpus: Corpus, order: SampleOrder, sequence_tokens: int, batch_sequences: int) -> Exposure:
