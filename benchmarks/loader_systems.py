@@ -1,7 +1,7 @@
-"""Four ways to read batches of tokens, each in a process of its own: `python -m benchmarks.loader_systems NAME JOB`.
+"""Ways to read batches of tokens, each in a process of its own: `python -m benchmarks.loader_systems NAME JOB`.
 
 A job says where the tokens lie and what a batch is. The process reads the batches of the job as a training loop would,
-without workers, as the 64-bit ids that an embedding takes, and prints the seconds that each took and, if asked to, a digest of all windows, whatever their order.
+without workers, as the 64-bit ids that an embedding takes, and prints the seconds that each took and, if asked to, digests of what was read.
 Cold means that the files of the system were dropped from the page cache before they were opened.
 """
 
@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 
 EOD = 0
 VOCAB = 60_000
+SEED = 1
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of each batch, and the sum over windows of a hash of each."""
+    """Seconds of each batch, the sum over windows of a hash of each, and a hash of the batches in their order."""
 
     seconds: list[float]
-    digest: int
+    windows: int
+    batches: int
 
 
 # ---- the systems; each gives batches as its own loop would see them
@@ -52,18 +54,32 @@ class Measured:
 
 def borealis(job: Job) -> Iterator[Array]:
     """Ours, in the virtual order."""
-    from stages.stream.loader import Loader, Shape
     from stages.stream.mixture import plan
     from stages.stream.virtual import Contiguous, VirtualOrder
 
-    datasets = open_datasets(job)
-    packings = [Contiguous(d.source, len(d), job.sequence_tokens) for d in datasets]
-    sources = [d.source for d in datasets]
-    phases = plan([(1.0, dict.fromkeys(sources, 1.0))], sources, job.num_batches)
-    order = VirtualOrder(packings, phases, job.batch_sequences, seed=1)
-    loader = Loader(datasets, order, Shape(job.sequence_tokens, job.batch_sequences, EOD))
-    for step in range(1, job.limit + 1):
-        yield loader.batch(step).tokens_BT
+    (dataset,) = open_datasets(job)
+    packing = Contiguous(dataset.source, len(dataset), job.sequence_tokens)
+    phases = plan([(1.0, {dataset.source: 1.0})], [dataset.source], job.num_batches)
+    return our_batches(job, dataset, VirtualOrder([packing], phases, job.batch_sequences, SEED))
+
+
+def borealis_megatron(job: Job) -> Iterator[Array]:
+    """Ours, in Megatron's order."""
+    from stages.stream.gpt_index import Cutting, build
+    from stages.stream.megatron_order import MegatronOrder, ShuffledDataset
+
+    (dataset,) = open_datasets(job)
+    count = job.num_batches * job.batch_sequences
+    part = ShuffledDataset(dataset, *build(dataset.document_lengths(), Cutting(job.sequence_tokens), SEED, count))
+    return our_batches(job, dataset, MegatronOrder([part], np.zeros(count, np.int16), np.arange(count), count))
+
+
+def our_batches(job: Job, dataset: Any, order: Any) -> Iterator[Array]:
+    """Batches of our loader in an order."""
+    from stages.stream.loader import Loader, Shape
+
+    loader = Loader([dataset], order, Shape(job.sequence_tokens, job.batch_sequences, EOD))
+    return (loader.batch(step).tokens_BT for step in range(1, job.limit + 1))
 
 
 def megatron(job: Job) -> Iterator[Array]:
@@ -84,7 +100,7 @@ def litdata(job: Job) -> Iterator[Array]:
     from litdata import StreamingDataLoader, StreamingDataset, TokensLoader
 
     item_loader = TokensLoader(block_size=job.sequence_tokens + 1)
-    dataset = StreamingDataset(f"{job.folder}/litdata", item_loader=item_loader, shuffle=True, seed=1)
+    dataset = StreamingDataset(f"{job.folder}/litdata", item_loader=item_loader, shuffle=True, seed=SEED)
     return (batch.long() for batch in StreamingDataLoader(dataset, batch_size=job.batch_sequences, num_workers=0))
 
 
@@ -94,12 +110,13 @@ def streaming(job: Job) -> Iterator[Array]:
 
     module = import_streaming()
     size = job.batch_sequences
-    dataset = module.StreamingDataset(local=f"{job.folder}/streaming", shuffle=True, batch_size=size, shuffle_seed=1)
+    dataset = module.StreamingDataset(local=f"{job.folder}/streaming", shuffle=True, batch_size=size, shuffle_seed=SEED)
     return (batch["tokens"].long() for batch in DataLoader(dataset, batch_size=size, num_workers=0))
 
 
 SYSTEMS: dict[str, tuple[Callable[[Job], Iterator[Array]], str]] = {
     "borealis": (borealis, "tokens"),
+    "borealis, order megatron": (borealis_megatron, "tokens"),
     "megatron-core": (megatron, "tokens"),
     "litdata": (litdata, "litdata"),
     "mosaicml-streaming": (streaming, "streaming"),
@@ -125,7 +142,7 @@ def megatron_dataset(job: Job) -> Any:
 
     files = sorted(Path(job.folder, "tokens").glob("*.bin"))
     config = GPTDatasetConfig(
-        random_seed=1,
+        random_seed=SEED,
         sequence_length=job.sequence_tokens,
         blend=([str(f.with_suffix("")) for f in files], None if len(files) == 1 else [1.0] * len(files)),
         split="1,0,0",
@@ -190,7 +207,7 @@ def measure(name: str, job: Job) -> Measured:
     """Read the job's batches with a system."""
     system, files = SYSTEMS[name]
     (drop_from_page_cache if job.cold else read_all)(Path(job.folder, files))
-    batches, seconds, digest = system(job), [], 0
+    batches, seconds, windows, ordered = system(job), [], 0, 0
     while len(seconds) < job.limit:
         started = time.perf_counter()
         batch = next(batches, None)
@@ -199,8 +216,9 @@ def measure(name: str, job: Job) -> Measured:
             seconds.pop()
             break
         if job.digest:
-            digest = (digest + window_digest(batch)) % (1 << 64)
-    return Measured(seconds, digest)
+            found = window_digest(batch)
+            windows, ordered = (windows + found) % (1 << 64), (31 * ordered + found) % (1 << 64)
+    return Measured(seconds, windows, ordered)
 
 
 if __name__ == "__main__":
