@@ -200,7 +200,7 @@ def open_corpus(reader: Reader, split: Split) -> list[Dataset]:
             sources.setdefault(row.source, []).append(file)
     if problems:
         raise ContractError(str(reader.folder), problems)
-    _allow_open_files(2 * sum(map(len, sources.values())) + FILES_BESIDE)
+    allow_open_files(2 * sum(map(len, sources.values())) + FILES_BESIDE)
     return [Dataset(source, sources[source]) for source in sorted(sources)]
 
 
@@ -237,7 +237,7 @@ def _blob_problems(blob: BlobRef, base: Path) -> list[str]:
     return []
 
 
-def _allow_open_files(count: int) -> None:
+def allow_open_files(count: int) -> None:
     """A mapped file stays open: raise this process's own limit as far as it needs, if it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:
