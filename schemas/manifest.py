@@ -82,6 +82,8 @@ class Manifest(Frozen):
     git_commit: str
     packages: dict[str, str]
     stub: bool = False
+    forgotten: tuple[str, ...] = ()
+    """Documents that were taken out of the output later, by digest: it is no more what its fingerprint says, less these."""
 
     @property
     def seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""The command `parsl`: run, plan, status, report, trace, ask, stop, stages. `python -m workflows` is the same.
+"""The command `parsl`: run, plan, status, report, trace, why, forget, ask, stop, stages. `python -m workflows` is the same.
 
 Parsl itself ships no command of this name (a test watches for that).
 """
@@ -63,6 +63,14 @@ def parser() -> argparse.ArgumentParser:
     _verb(verbs, "status", commands.status, "how far each stage is")
     _verb(verbs, "report", commands.report, "write the report again")
     _trace(verbs)
+    words = "a document's whole life, from its file to the token file or to the reason it was dropped"
+    why = _recipe_verb(verbs, "why", commands.why, words, "document")
+    why.add_argument("--json", action="store_true", help="for programs")
+    words = "take a document and its copies out of every output; shows what it would do"
+    forget = _recipe_verb(verbs, "forget", commands.forget, words, "document")
+    forget.add_argument("--yes", action="store_true", help="do it")
+    forget.add_argument("--reason", default="", metavar="TEXT", help="why, for the record that ingest refuses it by")
+    forget.add_argument("--json", action="store_true", help="for programs")
     ask = verbs.add_parser("ask", help="put a question to the served model")
     ask.add_argument("prompt", nargs="?", help="the question (default: the one that deploy asked)")
     stop = verbs.add_parser("stop", help="end the servers that deploy has left running")
@@ -88,8 +96,10 @@ def _verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser
     return verb
 
 
-def _recipe_verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser:
+def _recipe_verb(verbs: Any, name: str, do: Any, words: str, first: str = "") -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
+    if first:
+        verb.add_argument(first, metavar=first.upper(), help="its doc_id or the beginning of it, DOI or path")
     verb.add_argument(
         "recipe", type=Path, nargs="?", default=PRETRAIN, help="recipe file (default: workflows/pretrain.py)"
     )

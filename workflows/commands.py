@@ -85,6 +85,20 @@ def trace(options: argparse.Namespace, console: Console) -> int:
     return answer_trace(options, console)
 
 
+def why(options: argparse.Namespace, console: Console) -> int:
+    """`parsl why`: what became of a document, and in which row of which stage that is written."""
+    from workflows.why import why as answer_why
+
+    return answer_why(options, console)
+
+
+def forget(options: argparse.Namespace, console: Console) -> int:
+    """`parsl forget`: what taking a document down would change; with `--yes`, it is changed."""
+    from workflows.forget import forget as do_forget
+
+    return do_forget(options, console)
+
+
 def ask(options: argparse.Namespace, console: Console) -> int:
     """`parsl ask`: one question to the newest living server, and its answer."""
     living = [e for e in all_endpoints(load_site(options.site).root) if alive(e)]

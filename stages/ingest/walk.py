@@ -20,7 +20,7 @@ from typing import TypeVar
 from schemas.corpus import SourceFile
 from schemas.table import BlobRef, sha256_file
 from stages.base import SettingsError, num_workers
-from stages.ingest import Ingest, archives, media, records
+from stages.ingest import Ingest, archives, forgotten, media, records
 from stages.ingest.facts import Facts, of_jats, of_keys, of_sidecar
 from stages.ingest.listing import SIDECAR, Found, listing, stems
 from stages.tables import Outputs
@@ -103,6 +103,7 @@ class Taker:
     def __init__(self, stage: Ingest, outputs: Outputs, incoming: Path) -> None:
         self.stage, self.outputs, self.incoming = stage, outputs, incoming
         self._seen: dict[bytes, tuple[str, int]] = {}
+        self._forgotten = forgotten.read(forgotten.record(outputs.folder))
 
     def take(self, item: Item) -> None:
         """A row or a reason for one file, or for everything in it."""
@@ -150,7 +151,7 @@ class Taker:
 
     def _take_document(self, item: Item, media_type: str) -> None:
         digest = item.sha256 or sha256_file(item.file)
-        if self._is_copy(item, digest):
+        if self._is_forgotten(digest, item.shown) or self._is_copy(item, digest):
             return
         facts = item.facts
         if media_type == media.JATS:
@@ -185,7 +186,7 @@ class Taker:
                 self.outputs.drop(shown, record.reason, f"{shown}: {record.detail}", shown)
                 continue
             digest = sha256(record.text.encode()).hexdigest()
-            if not self._is_copy(item, digest, record.number):
+            if not self._is_forgotten(digest, shown) and not self._is_copy(item, digest, record.number):
                 facts = of_keys(record.fields or {}, item.facts.source).over(item.facts)
                 self._write(digest, shown, media.JSON, facts, record.text)
 
@@ -255,6 +256,12 @@ class Taker:
             sidecar_of_none = not facts.title and not facts.licence and not facts.doi
             facts = facts.over(item.facts) if not sidecar_of_none else item.facts
             self.take(Item(member.file, shown, facts, item.depth + 1, member.sha256, problem))
+
+    def _is_forgotten(self, digest: str, shown: str) -> bool:
+        """Whether these bytes were taken down; they are refused."""
+        if digest in self._forgotten:
+            self.outputs.drop(digest, "forgotten", self._forgotten[digest], shown)
+        return digest in self._forgotten
 
     def _is_copy(self, item: Item, digest: str, number: int = 0) -> bool:
         """Whether these bytes were seen before; the copy is dropped."""
