@@ -141,7 +141,7 @@ class LicenceShare(NamedTuple):
 def by_licence(exposure: Exposure) -> list[LicenceShare]:
     """Tokens by source and licence over the whole ledger; together with padding they are steps x batch x T.
 
-    Memory: 4 bytes a sample that was taken, 40 bytes a document of the largest source.
+    Memory: 4 bytes a sample that was taken, some 60 bytes a document of the largest source.
     """
     counts: dict[int, Counts] = {}
     for taken in exposure.blocks():

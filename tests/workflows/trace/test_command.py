@@ -30,7 +30,7 @@ from workflows.corpus import corpus
 
 
 def workflow(run):
-    _, made, tokens = corpus(run)
+    *_, made, tokens = corpus(run)
     order = run(Index(), tokens=tokens["shards"], tokenizer=made["tokenizer"])
     fixed = {name: order[name] for name in Index.outputs}
     run(Pretrain(), tokens=tokens["shards"], documents=tokens["documents"], tokenizer=made["tokenizer"], **fixed)
