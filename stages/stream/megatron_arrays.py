@@ -6,7 +6,7 @@ and the number of samples. Megatron is called with `blend_per_split` and the wei
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -41,20 +41,22 @@ def demand(weights: Sequence[float], num_samples: int) -> Demand:
     return Demand(num_samples, tuple(weights), tuple(datasets), sum(shares))
 
 
-def build_blend(wanted: Demand, num_tokens: Sequence[int], cutting: Cutting, num_threads: int = 1) -> Blend:
-    """The blend of datasets of these sizes; SettingsError if it takes more samples of one than are built, as Megatron.
+def build_blend(wanted: Demand, num_tokens: Mapping[str, int], cutting: Cutting, num_threads: int = 1) -> Blend:
+    """The blend of datasets of these names and sizes, in the order of the weights.
 
-    (With few samples for many datasets the rounding of shares adds more to the blend than the surplus to a dataset.)
+    SettingsError if it takes more samples of one than are built, as Megatron: with few samples and many datasets the
+    rounding of shares adds more to the blend than the surplus to a dataset.
     """
     if len(wanted.weights) == 1:
         return Blend(np.zeros(wanted.blend, np.int16), np.arange(wanted.blend))
     found = blend(normalize(normalize(np.array(wanted.weights))), wanted.blend, num_threads)
-    taken = np.bincount(found.dataset_index, minlength=len(num_tokens))
-    built = [cutting.supply(n, d) for n, d in zip(num_tokens, wanted.datasets, strict=True)]
-    short = [f"dataset {k}: {taken[k]} samples taken, {built[k]} built" for k in np.flatnonzero(taken > built)]
+    taken = np.bincount(found.dataset_index, minlength=len(num_tokens)).tolist()
+    short = []
+    for (name, tokens), asked, count in zip(num_tokens.items(), wanted.datasets, taken, strict=True):
+        if count > (built := cutting.supply(tokens, asked)):
+            short.append(f"order megatron: the blend takes {count} samples of {name}, for which {built} are built")
     if short:
-        cure = "Megatron refuses this too: take more samples, or merge small sources"
-        raise SettingsError("\n".join([*short, f"order megatron: {cure}"]))
+        raise SettingsError("\n".join([*short, "Megatron refuses this too: take more steps, or merge small sources"]))
     return found
 
 

@@ -50,7 +50,7 @@ def store(folder: Path, datasets: Sequence[Dataset], weights: Sequence[float], n
         arrays = build(dataset.document_lengths(), cutting, SEED, count)
         written = write_arrays(folder, dataset.source, arrays)
         files |= {(dataset.source, name): file for name, file in written.items()}
-    written = write_arrays(folder, "blend", build_blend(wanted, [len(d) for d in used], cutting))
+    written = write_arrays(folder, "blend", build_blend(wanted, {d.source: len(d) for d in used}, cutting))
     return files | {("", name): file for name, file in written.items()}
 
 
@@ -148,8 +148,8 @@ def test_what_megatron_oversamples_is_refused(tmp_path: Path) -> None:
     datasets = make(tmp_path, {f"s{n}-0": [40, 50] for n in range(10)})
     with pytest.raises(IndexError, match="oversamples"):
         theirs(tmp_path, datasets, weights, 300)
-    with pytest.raises(SettingsError, match=r"dataset 0: 30\d samples taken, 30\d built"):
-        build_blend(demand(weights, 300), [90] * 10, Cutting(T))
+    with pytest.raises(SettingsError, match=r"takes 30\d samples of s0, for which 30\d are built"):
+        build_blend(demand(weights, 300), {d.source: len(d) for d in datasets}, Cutting(T))
 
 
 def test_demand_is_megatrons() -> None:
