@@ -6,18 +6,19 @@ same rows in the same order, however many there are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from schemas.table import ContractError
 from schemas.tokens import MixtureShare, Tokenizer, TokenOrder, TokenShard
 from stages.base import SettingsError
 from stages.index import Index
 from stages.index.arrays import pack_source
-from stages.index.plan import phases_for, source_sizes
+from stages.index.plan import Plan, plan_for, source_sizes
 from stages.index.table import describe
 from stages.index.verify import file_problems, refuse, tokenizer_problems
 from stages.stream.corpus import Dataset, open_corpus
 from stages.stream.middle import open_middle
-from stages.stream.mixture import Supply, left_out, repeated, shares
+from stages.stream.mixture import Supply, repeated, share_rows, shares
 from stages.stream.opening import tokens_sha256
 from stages.stream.virtual import Contiguous
 from stages.stream.vocabulary import load
@@ -27,22 +28,60 @@ from stages.tables import Outputs, Reader
 def index(stage: Index, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     """Do the stage's work; see `Index`."""
     rows: list[TokenShard] = list(inputs["tokens"].rows())
-    sizes = source_sizes(rows)
-    phases = phases_for(stage, sizes)
-    untaken = left_out(phases, list(sizes))
+    plan = plan_for(stage, source_sizes(rows))
     mine = _share_of(rows, outputs.shard)
     datasets = _checked(stage, inputs, [row for row in rows if row.source in mine], outputs)
     order = _order(stage, datasets)
     _check_middle(order, inputs["tokenizer"])
-    supplies = _supplies(stage, datasets, mine.difference(untaken), outputs)
-    mixture = [row for row in shares(phases, supplies, stage.batch_sequences) if row.source in mine]
-    mixture.sort(key=lambda row: (row.source, row.phase))
-    outputs["mixture"].write(mixture)
     if outputs.shard[0] == 0:
         outputs["order"].write(order)
-        if untaken:
-            print(f"not taken: {', '.join(untaken)}", flush=True)
+        if plan.left_out:
+            print(f"not taken: {', '.join(plan.left_out)}", flush=True)
+    write = _megatron if stage.order == "megatron" else _virtual
+    mixture = sorted(write(Work(stage, plan, datasets, mine), outputs), key=lambda row: (row.source, row.phase))
+    outputs["mixture"].write(mixture)
     _tell(stage, mixture)
+
+
+class Work(NamedTuple):
+    """What a shard works on: `mine` are its sources."""
+
+    stage: Index
+    plan: Plan
+    datasets: Sequence[Dataset]
+    mine: set[str]
+
+    def windows(self, dataset: Dataset) -> Supply:
+        """What a source has when it is cut into windows."""
+        count = len(Contiguous(dataset.source, len(dataset), self.stage.sequence_tokens))
+        return Supply(dataset.source, len(dataset), count)
+
+
+def _virtual(work: Work, outputs: Outputs) -> list[MixtureShare]:
+    """Pack this shard's sources if that is asked for; the rows of its sources."""
+    supplies = [work.windows(dataset) for dataset in work.datasets]
+    if work.stage.packing == "best_fit":
+        for number, dataset in enumerate(work.datasets):
+            if dataset.source in work.mine.difference(work.plan.left_out):
+                num_samples = pack_source(work.stage, number, dataset, outputs)
+                supplies[number] = Supply(dataset.source, len(dataset), num_samples)
+    rows = shares(work.plan.phases, supplies, work.stage.batch_sequences)
+    return [row for row in rows if row.source in work.mine]
+
+
+def _megatron(work: Work, outputs: Outputs) -> list[MixtureShare]:
+    """Build this shard's arrays; of the first shard, the blend and all rows, which are counted in it."""
+    from stages.index.megatron import Megatron
+
+    weights, rows = work.plan.weights[0], []
+    arrays = Megatron(work.stage, weights, work.datasets)
+    if outputs.shard[0] == 0:
+        words = " ".join(f"{weights[dataset.source]!r} {dataset.source}" for _, dataset in arrays.taken)
+        print(f"weights, as Megatron takes them: {words}", flush=True)
+        supplies = [work.windows(dataset) for dataset in work.datasets]
+        rows = share_rows(work.plan.phases, supplies, [arrays.build_blend(outputs)])
+    arrays.build_sources(work.mine, outputs)
+    return rows
 
 
 def _share_of(rows: Iterable[TokenShard], shard: tuple[int, int]) -> set[str]:
@@ -88,17 +127,6 @@ def _check_middle(order: TokenOrder, reader: Reader) -> None:
     if order.middle_fraction:
         (row,) = reader.rows()
         open_middle(order, load(reader.open_path(row.file)), row.eod_id)
-
-
-def _supplies(stage: Index, datasets: Sequence[Dataset], packed: set[str], outputs: Outputs) -> list[Supply]:
-    """What each source has; of best fit, only those that this shard packs are known, and only they are written."""
-    supplies = []
-    for number, dataset in enumerate(datasets):
-        num_samples = len(Contiguous(dataset.source, len(dataset), stage.sequence_tokens))
-        if stage.packing == "best_fit":
-            num_samples = pack_source(stage, number, dataset, outputs) if dataset.source in packed else 0
-        supplies.append(Supply(dataset.source, len(dataset), num_samples))
-    return supplies
 
 
 def _order(stage: Index, datasets: Sequence[Dataset]) -> TokenOrder:

@@ -2,12 +2,13 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from schemas.table import ContractError
 from schemas.tokens import TokenShard
 from stages.base import SettingsError
 from stages.index import Index
-from stages.stream.mixture import Phase, plan, weights_by_size
+from stages.stream.mixture import Phase, left_out, plan, weights_by_size
 
 
 def source_sizes(rows: Iterable[TokenShard]) -> dict[str, int]:
@@ -19,8 +20,17 @@ def source_sizes(rows: Iterable[TokenShard]) -> dict[str, int]:
     return dict(sorted(sizes.items()))
 
 
-def phases_for(stage: Index, sizes: Mapping[str, int]) -> list[Phase]:
-    """The phases that the settings ask for, of these sources.
+class Plan(NamedTuple):
+    """What a run takes: its phases, and the weights of each as they were given, by source."""
+
+    phases: list[Phase]
+    weights: list[Mapping[str, float]]
+    left_out: list[str]
+    """Sources that no phase takes."""
+
+
+def plan_for(stage: Index, sizes: Mapping[str, int]) -> Plan:
+    """The plan that the settings ask for, of these sources.
 
     By size, a source without the tokens of one sample is left out. SettingsError says which names and weights are wrong,
     ContractError what has too few tokens.
@@ -41,7 +51,7 @@ def phases_for(stage: Index, sizes: Mapping[str, int]) -> list[Phase]:
     if short := [s for s in sizes if s in named and s not in enough]:
         problems = [f"{s}: it has a weight and {sizes[s]} tokens, but a sample needs {least}" for s in short]
         raise ContractError("the training tokens", problems)
-    return phases
+    return Plan(phases, [weights for _, weights in wanted], left_out(phases, list(sizes)))
 
 
 def _least_tokens(stage: Index) -> int:

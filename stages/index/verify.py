@@ -1,4 +1,4 @@
-"""Whether the token files are what their rows say: sizes, digests, and ids of the vocabulary, each byte read once.
+"""Whether the token files are what their rows say: digests, ids of the vocabulary, and starts that follow from lengths.
 
 Files are read side by side in threads (hashing and numpy let go of the interpreter), a block at a time into a buffer a
 thread, so memory is a few blocks whatever the corpus. A `.bin` that is not the recorded one can hold anything, so its
@@ -8,6 +8,7 @@ ids are only spoken of when its digest is right.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from schemas.table import BlobRef, ContractError, sha256_file
 from schemas.tokens import Tokenizer, TokenShard
 from stages.base import num_workers
 from stages.progress import Progress
+from stages.stream.megatron import DTYPES, HEADER, Indexed, index_problems
+from stages.stream.order import Array
 from stages.tables import Reader
 
 BLOCK_BYTES = 4 << 20
@@ -59,6 +62,8 @@ def _problems(row: TokenShard, reader: Reader, vocab_size: int) -> Iterator[str]
         return  # opening the corpus says so of every file
     if (digest := sha256_file(idx)) != row.idx.sha256:
         yield _changed(row.idx, digest)
+    else:
+        yield from (f"{row.idx.path}: {problem}" for problem in stored_index_problems(idx))
     digest, wrong, first = scan(bin_file, np.dtype(row.dtype).newbyteorder("<"), vocab_size)
     if digest != row.bin.sha256:
         yield _changed(row.bin, digest)
@@ -69,6 +74,36 @@ def _problems(row: TokenShard, reader: Reader, vocab_size: int) -> Iterator[str]
 def _changed(blob: BlobRef, found: str) -> str:
     cure = "copy it again, or run tokenize again (--force)"
     return f"{blob.path}: expected SHA-256 {blob.sha256[:12]}, found {found[:12]}: its bytes have changed; {cure}"
+
+
+def stored_index_problems(idx: Path) -> list[str]:
+    """What is wrong inside an `.idx`, read a block at a time and not mapped, so that nothing of it stays in memory."""
+    with idx.open("rb") as stream:
+        _, _, code, num_sequences, num_marks = HEADER.unpack(stream.read(HEADER.size))
+    if idx.stat().st_size != (expected := HEADER.size + 12 * num_sequences + 8 * num_marks):
+        return [f"expected {expected} bytes for {num_sequences} sequences, found {idx.stat().st_size}"]
+    lengths: Any = _Stored(idx, "<i4", HEADER.size, num_sequences)
+    pointers: Any = _Stored(idx, "<i8", HEADER.size + 4 * num_sequences, num_sequences)
+    marks: Any = _Stored(idx, "<i8", HEADER.size + 12 * num_sequences, num_marks)
+    return index_problems(Indexed(np.zeros(0, DTYPES[code]), lengths, pointers, marks))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """An array in a file, of which slices are read when they are asked for."""
+
+    file: Path
+    dtype: str
+    offset: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, part: slice) -> Array:
+        first, last, _ = part.indices(self.length)
+        offset = self.offset + first * np.dtype(self.dtype).itemsize
+        return np.fromfile(self.file, self.dtype, last - first, offset=offset)
 
 
 def scan(file: Path, dtype: np.dtype[Any], vocab_size: int) -> tuple[str, int, str]:

@@ -1,13 +1,13 @@
 """From the three tables of an index to the order of samples that they stand for."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from schemas.table import ContractError
 from schemas.tokens import MixtureShare, TokenOrder
 from stages.stream.corpus import Dataset
+from stages.stream.megatron_order import Files, open_megatron
 from stages.stream.mixture import phases_of
 from stages.stream.order import SampleOrder
 from stages.stream.packing import open_packed
@@ -35,7 +35,12 @@ def open_order(order: Reader, mixture: Reader, arrays: Reader, datasets: Sequenc
         problem = f"it was made of token files {rows[0].tokens_sha256[:12]}, given are {found[:12]}: run index again"
         raise ContractError(str(order.folder), [problem])
     shares: list[MixtureShare] = list(mixture.rows())
-    return Opened(rows[0], shares, _virtual(rows[0], shares, arrays, datasets))
+    files = array_files(arrays)
+    if rows[0].kind == "megatron":
+        return Opened(rows[0], shares, open_megatron(datasets, files, rows[0].num_steps * rows[0].batch_sequences))
+    packings = [_packing(rows[0], files, dataset) for dataset in datasets]
+    phases = phases_of(shares, [d.source for d in datasets])
+    return Opened(rows[0], shares, VirtualOrder(packings, phases, rows[0].batch_sequences, rows[0].seed))
 
 
 def tokens_sha256(datasets: Sequence[Dataset]) -> str:
@@ -44,15 +49,7 @@ def tokens_sha256(datasets: Sequence[Dataset]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _virtual(
-    order: TokenOrder, shares: Sequence[MixtureShare], arrays: Reader, datasets: Sequence[Dataset]
-) -> SampleOrder:
-    files = array_files(arrays)
-    packings = [_packing(order, files, dataset) for dataset in datasets]
-    return VirtualOrder(packings, phases_of(shares, [d.source for d in datasets]), order.batch_sequences, order.seed)
-
-
-def _packing(order: TokenOrder, files: Mapping[tuple[str, str], Path], dataset: Dataset) -> Packing:
+def _packing(order: TokenOrder, files: Files, dataset: Dataset) -> Packing:
     if order.packing == "contiguous":
         return Contiguous(dataset.source, len(dataset), order.sequence_tokens)
     ends, spans = (files.get((dataset.source, name)) for name in ("bin_ends", "bin_spans"))
@@ -61,6 +58,6 @@ def _packing(order: TokenOrder, files: Mapping[tuple[str, str], Path], dataset: 
     return open_packed(dataset.source, ends, spans)
 
 
-def array_files(arrays: Reader) -> dict[tuple[str, str], Path]:
+def array_files(arrays: Reader) -> Files:
     """The files of an `IndexFile` table by source and name; ContractError if one is missing or not of its size."""
     return {(row.source, row.name): arrays.open_path(row.file) for row in arrays.rows()}

@@ -76,6 +76,24 @@ def test_all_broken_files_come_at_once(reader: Reader, tmp_path: Path) -> None:
     assert len(problems(reader, tmp_path)) == 3
 
 
+@pytest.mark.parametrize(
+    ("offset", "words"),
+    [(34, "the starts do not follow from the lengths"), (34 + 4 * 2 + 8, "the starts do not follow"), (58, "go back")],
+)
+def test_an_index_that_was_written_wrong_is_refused(offset: int, words: str, reader: Reader, tmp_path: Path) -> None:
+    """Where the digest is that of the row and lengths, starts or marks do not agree, the file is named with what is wrong."""
+    idx = tmp_path / "files" / "a.idx"
+    data = bytearray(idx.read_bytes())
+    data[offset : offset + 4] = (1_000_000).to_bytes(4, "little")
+    idx.write_bytes(data)
+    rows = [
+        row.model_copy(update={"idx": BlobRef.of(idx)}) if "a.idx" in row.idx.path else row for row in reader.rows()
+    ]
+    (problem, *_) = verify.file_problems(rows, reader, VOCAB, Progress(tmp_path / "progress.json"))
+    assert "a.idx: " in problem
+    assert words in problem
+
+
 def test_ids_above_the_vocabulary_are_counted(reader: Reader, tmp_path: Path) -> None:
     """Each file with ids that the tokenizer lacks is named with their number and the place of the first."""
     ids = [np.fromfile(tmp_path / "files" / f"{name}.bin", "<u2") for name in "abc"]

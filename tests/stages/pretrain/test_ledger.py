@@ -38,6 +38,7 @@ def opened(tokens: TokenTables, out: Path) -> tuple[Opened, list[Dataset]]:
     [
         {},
         {"weights": {"notes": 3, "papers": 1}},
+        {"order": "megatron", "weights": {"notes": 3, "papers": 1}},
         {"packing": "best_fit", "phases": [{"until": 0.5}, {"until": 1, "weights": {"theses": 1}}]},
     ],
 )
@@ -138,7 +139,7 @@ def test_any_number_of_ranks_takes_the_same_samples(
     sources: TokenTables, pretrain: Start, tmp_path: Path, root: Path
 ) -> None:
     """One, two and four gloo ranks write the same ledger, follow the same losses, and resume from each other."""
-    settings = {"index": {"packing": "best_fit"}, "micro_batch_sequences": 2}
+    settings = {"index": {"order": "megatron"}, "micro_batch_sequences": 2}
     assert pretrain(tmp_path / "1", sources, **settings) == 0
     one = rows(tmp_path / "1", "ledger"), [r["loss"] for r in rows(tmp_path / "1", "steps")]
     for count in (2, 4):
