@@ -116,6 +116,8 @@ def of_document(exposure: Exposure, document: Placed) -> list[StepShare]:
     """The steps that saw any token of a document, ascending. 0 tokens: one was the last target of a sequence."""
     order, dataset = exposure.order, document.dataset
     samples = order.covering(dataset, document.start, document.num_tokens)
+    if not len(samples):
+        return []
     cut = runs(order.pieces(dataset, samples), np.array([document.start]), np.array([document.num_tokens]))
     tokens = np.zeros(len(samples), np.int64)
     np.add.at(tokens, samples.searchsorted(cut.samples), cut.inputs(exposure.sequence_tokens))
