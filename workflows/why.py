@@ -17,6 +17,7 @@ from schemas.corpus import Certificate, DedupFile, Document, Dropped, Duplicate,
 from schemas.manifest import Output, lineage
 from schemas.tokens import TokenizedDocument
 from stages.base import SettingsError
+from stages.ingest import forgotten
 from workflows.base import Node, load_recipe
 from workflows.site import load_site
 
@@ -72,6 +73,10 @@ def find(nodes: Sequence[Node], word: str) -> str:
     try:
         return Names(last.path).find(word).doc_id
     except SettingsError as error:
+        gone = forgotten.read(forgotten.record(last.path))
+        for digest in gone:
+            if digest.startswith(word.lower()):
+                raise SettingsError(f"{digest} was taken down: {gone[digest]}") from None
         raise SettingsError(str(error).removeprefix("--document ")) from None
 
 

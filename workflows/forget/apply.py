@@ -4,13 +4,13 @@ A file is rewritten if it is still what it was when the plan was made. So a take
 by doing it again from its plan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from schemas.corpus import DedupFile, Document, SourceFile
+from schemas.corpus import DedupFile, Document, Duplicate, SourceFile
 from schemas.manifest import NAME, Manifest, Output
 from schemas.table import sha256_file
 from schemas.tokens import TokenizedDocument, TokenShard
@@ -84,8 +84,15 @@ def _without_returned(table: pa.Table, node: Node, plan: Plan) -> pa.Table:
     """Rows of `duplicates` and `dropped`: none of who comes back, new ones of who is left out for it."""
     fate = plan.fates[node.name]
     rows = [row for row in table.to_pylist() if row.get("doc_id", row.get("row_id")) not in fate.back]
-    moved = [fate.moved[row["doc_id"]].model_dump() if row.get("doc_id") in fate.moved else row for row in rows]
-    return _rows(moved, table)
+    return _rows([_moved(row, fate.moved) for row in rows], table)
+
+
+def _moved(row: dict[str, object], moved: Mapping[str, Duplicate]) -> dict[str, object]:
+    """A row of `duplicates` or `dropped` about a document that is left out for another one now."""
+    now = moved.get(str(row.get("doc_id", row.get("row_id"))))
+    if now is None:
+        return row
+    return now.model_dump() if "of" in row else {**row, "detail": f"like {now.of}"}
 
 
 def _returned(node: Node, plan: Plan) -> pa.Table:

@@ -27,6 +27,7 @@ from workflows.base import Node
 
 NAMED = ("doi:", "arxiv:")
 ASKED, SAME_TEXT, SAME_WORK, UNNAMED = "asked for", "the same text", "the same work", "a copy without a name of its own"
+TAKEN_DOWN = "the copy that had stayed was taken down"
 Fact = dict[str, Any]
 Scores = dict[tuple[str, str], dict[str, float]]
 
@@ -56,6 +57,8 @@ def fate(node: Node, stage: Dedup, doc_id: str) -> Fate:
         scores = _similarities(left, node, Family.of(sketches))
         groups = _groups(left, lambda a, b: _alike(a, b, scores[_pair(a, b)], stage))
         _return(found, groups, {row["doc_id"]: row for row in cluster}, scores)
+    elif any(row["cluster"] in goes for row in cluster):
+        _rename(found, stays, [row for row in cluster if row["doc_id"] not in goes])
     return found
 
 
@@ -95,16 +98,23 @@ def _return(found: Fate, groups: Iterable[list[Fact]], rows: dict[str, Fact], sc
     """The best of each group comes back, the others are left out for it."""
     for group in groups:
         best, *others = sorted(group, key=rank)
+        name = min(f["doc_id"] for f in group)
         found.back.append(best["doc_id"])
         for other in others:
             similarity = scores[_pair(other, best)]["similarity"]
-            changes = {"of": best["doc_id"], "score": similarity, "note": "the copy that had stayed was taken down"}
+            changes = {"of": best["doc_id"], "cluster": name, "score": similarity, "note": TAKEN_DOWN}
             found.moved[other["doc_id"]] = Duplicate.model_validate({**rows[other["doc_id"]], **changes})
 
 
 def _alike(a: Fact, b: Fact, likeness: dict[str, float], stage: Dedup) -> bool:
     contained = likeness["contained"] >= stage.containment and likeness["lengths"] >= stage.min_length_fraction
     return bool(names(a) & names(b)) or likeness["similarity"] >= stage.threshold or contained
+
+
+def _rename(found: Fate, stays: str, rows: Sequence[Fact]) -> None:
+    """Name a cluster anew that bore the name of a document that goes."""
+    name = min([stays, *(row["doc_id"] for row in rows)])
+    found.moved = {row["doc_id"]: Duplicate.model_validate({**row, "cluster": name}) for row in rows}
 
 
 def _pair(a: Fact, b: Fact) -> tuple[str, str]:
