@@ -114,7 +114,9 @@ class MegatronOrder:
         return [Span(int(start), int(length)) for start, length in zip(pieces.starts, pieces.lengths, strict=True)]
 
     def pieces(self, dataset: int, samples: Indices) -> Pieces:
-        """Where the tokens of these samples of a dataset lie."""
+        """Where the tokens of these samples of a dataset lie; of a dataset that is left out one can ask for none."""
+        if not len(samples):
+            return Pieces(samples, samples, samples)
         return self._part(dataset).pieces(samples)
 
     def covering(self, dataset: int, start: int, length: int) -> Indices:
