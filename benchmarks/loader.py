@@ -38,7 +38,7 @@ from stages.tables import Outputs
 
 BATCH = 32
 MODULES = {"megatron-core": "megatron", "litdata": "litdata", "mosaicml-streaming": "streaming"}
-TIMED = 1000  # batches of a reading
+TIMED = 500  # batches of a reading
 FIRST = 5  # batches that do not count: opening files, filling caches
 
 

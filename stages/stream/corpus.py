@@ -97,7 +97,7 @@ class TokenFile:
     def will_need(self, start: int, stop: int) -> None:
         """Ask the kernel to read these tokens ahead, without waiting for them."""
         if start < stop:
-            first = start * self.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+            first = start * self.itemsize & -mmap.PAGESIZE
             self._mapped.madvise(mmap.MADV_WILLNEED, first, stop * self.itemsize - first)
 
 

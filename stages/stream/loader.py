@@ -1,8 +1,8 @@
 """From a step's number to a rank's tokens. There is no other state: to resume, know the step.
 
-Samples are copied from mapped files into one array a batch, in the order in which they lie on disk, after the kernel was
-told of all of them, so that a cold batch waits once and not once a sample. A few steps are read ahead in threads, which
-let go of the interpreter while they wait and copy. Every rank computes the order of the whole batch and reads its share.
+Samples are copied from mapped files into one array a batch, in the order in which they lie on disk. The kernel is asked
+for those of the next steps before, so that a cold batch waits at most once and not once a sample. A few steps are read
+ahead in threads, which let go of the interpreter while they wait and copy. Every rank computes the order of the whole batch and reads its share.
 """
 
 from collections import deque
@@ -19,7 +19,8 @@ from stages.stream.corpus import Dataset, Tokens
 from stages.stream.middle import Middle
 from stages.stream.order import Indices, Pieces, SampleOrder, Samples
 
-ORDERED_SAMPLES = 8192  # samples whose order is computed at a time: arrays this long cost little more than short ones
+ORDERED_SAMPLES = 4096  # samples whose order is computed at a time: arrays this long cost little more than short ones
+STEPS_AHEAD = 8  # steps whose tokens the kernel is asked for before they are due: a disk serves many requests at once
 NUM_THREADS = 2
 
 
@@ -70,6 +71,7 @@ class Loader:
         self.last = (rank + 1) * shape.batch_sequences // num_ranks
         self._block_steps = max(1, ORDERED_SAMPLES // shape.batch_sequences)
         self._block = lru_cache(maxsize=4)(self._take_block)
+        self._parts = lru_cache(maxsize=2 * STEPS_AHEAD)(self._announced)
 
     @property
     def num_steps(self) -> int:
@@ -86,13 +88,11 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """Read this rank's share of a step (from 1); IndexError outside the run."""
-        datasets, samples = self.samples(step).part(self.first, self.last)
-        chosen = [(int(d), np.flatnonzero(datasets == d)) for d in np.unique(datasets)]
-        parts = [_Part(self.datasets[d], *_placed(self.order, d, samples[rows], rows)) for d, rows in chosen]
-        for part in parts:
-            part.will_need()
-        rows = _Rows(len(samples), self.shape.sequence_tokens + 1)
-        for part in parts:
+        datasets = self.samples(step).datasets[self.first : self.last]
+        for later in range(step + 1, min(step + STEPS_AHEAD, self.num_steps) + 1):
+            self._parts(later)
+        rows = _Rows(len(datasets), self.shape.sequence_tokens + 1)
+        for part in self._parts(step):
             turned = self.middle if self.middle and part.dataset.source in self.middle.sources else None
             part.copy(rows, with_starts=self.with_documents or turned is not None)
             if turned:
@@ -116,6 +116,15 @@ class Loader:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def _announced(self, step: int) -> "list[_Part]":
+        """What a step reads, after the kernel was asked for it."""
+        datasets, samples = self.samples(step).part(self.first, self.last)
+        chosen = [(int(d), np.flatnonzero(datasets == d)) for d in np.unique(datasets)]
+        parts = [_Part(self.datasets[d], *_placed(self.order, d, samples[rows], rows)) for d, rows in chosen]
+        for part in parts:
+            part.will_need()
+        return parts
 
     def _take_block(self, block: int) -> Samples:
         length = self._block_steps * self.shape.batch_sequences
@@ -163,24 +172,26 @@ class _Part:
         rows, columns, starts, lengths = (a[by_position] for a in arrays)
         files, offsets = dataset.locate(starts, lengths)
         self.dataset, self.rows, self.lengths = dataset, rows, lengths
-        self._places = [a.tolist() for a in (rows, columns, starts, lengths, files, offsets)]
+        self._in_files = [a.tolist() for a in (files, offsets, offsets + lengths)]
+        self._in_rows = [a.tolist() for a in (rows, columns, columns + lengths, starts)]
 
     def will_need(self) -> None:
         """Ask the kernel to read all of it ahead; the few pieces that go on in another file are left to the copy."""
-        for _, _, _, length, file, offset in zip(*self._places, strict=True):
+        files = self.dataset.files
+        for file, first, last in zip(*self._in_files, strict=True):
             if file >= 0:
-                self.dataset.files[file].will_need(offset, offset + length)
+                files[file].will_need(first, last)
 
     def copy(self, into: _Rows, *, with_starts: bool) -> None:
         """Copy the tokens, and say where documents begin: each piece does, and those inside it."""
-        for row, column, start, length, file, offset in zip(*self._places, strict=True):
-            out = into.tokens_BT[row, column : column + length]
+        files, tokens_BT = self.dataset.files, into.tokens_BT
+        for file, first, last, row, column, end, start in zip(*self._in_files, *self._in_rows, strict=True):
             if file >= 0:
-                out[:] = self.dataset.files[file].tokens[offset : offset + length]
+                tokens_BT[row, column:end] = files[file].tokens[first:last]
             else:
-                self.dataset.read_into(out, start)
+                self.dataset.read_into(tokens_BT[row, column:end], start)
             if with_starts:
-                inside = self.dataset.document_starts(start + 1, length - 1)
+                inside = self.dataset.document_starts(start + 1, end - column - 1)
                 into.starts[row].append(np.concatenate([[start], inside]) + (column - start))
         np.add.at(into.lengths_B, self.rows, self.lengths)
 
