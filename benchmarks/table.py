@@ -33,12 +33,13 @@ class Comparison:
 class Options:
     """What was asked for on the command line; `data` is None where the benchmark makes its own.
 
-    `only` names the parts to run, where a benchmark has several; all if it is empty.
+    `only` names the parts to run, where a benchmark has several; all if it is empty. `plot` is where a picture goes.
     """
 
     quick: bool
     data: Path | None
     only: tuple[str, ...] = ()
+    plot: Path | None = None
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -62,7 +63,9 @@ def timed(
     return Comparison(what, peer, mine, other, "s", other / mine, equal)
 
 
-def main(name: str, run: Callable[[Options], Iterable[Comparison]], parts: Sequence[str] = ()) -> None:
+def main(
+    name: str, run: Callable[[Options], Iterable[Comparison]], parts: Sequence[str] = (), *, plots: bool = False
+) -> None:
     """The command line of a benchmark: print the comparisons as they come, and write them if asked to."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--quick", action="store_true", help="less data, fewer repetitions: to see that it works")
@@ -70,14 +73,21 @@ def main(name: str, run: Callable[[Options], Iterable[Comparison]], parts: Seque
     parser.add_argument("--data", type=Path, help="other data, laid out like the folder that is read by default")
     if parts:
         parser.add_argument("--only", choices=parts, action="append", help="run this part (may be given again)")
+    if plots:
+        parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the result into this PNG file")
     arguments = parser.parse_args()
     rows = []
-    for row in run(Options(arguments.quick, arguments.data, tuple(getattr(arguments, "only", None) or ()))):
+    for row in run(_options(arguments)):
         rows.append(row)
         print(_line(row), flush=True)
     Console().print(_table(name, rows))
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n")
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    only, plot = getattr(arguments, "only", None), getattr(arguments, "plot", None)
+    return Options(arguments.quick, arguments.data, tuple(only or ()), plot)
 
 
 def _line(row: Comparison) -> str:

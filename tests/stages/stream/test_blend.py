@@ -56,7 +56,7 @@ LAWS = ["lognormal", "pareto", "equal", "nearly equal", "corpora", "tails", "dya
 
 
 @pytest.mark.parametrize("name", LAWS)
-@pytest.mark.parametrize("size", [1, 2, 3, 14, 24, 25, 64, 100, 513, 2419])
+@pytest.mark.parametrize("size", [1, 2, 3, 14, 100, 399, 400, 2419])
 def test_blend_is_megatrons(helpers: ModuleType, name: str, size: int) -> None:
     """Both indices equal the helper's for every kind of weights, few datasets and many."""
     weights = law(name, size)
@@ -64,7 +64,7 @@ def test_blend_is_megatrons(helpers: ModuleType, name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", LAWS)
-@pytest.mark.parametrize(("size", "num_threads"), [(3, 2), (40, 3), (700, 2)])
+@pytest.mark.parametrize(("size", "num_threads"), [(3, 1), (3, 2), (40, 3), (700, 2)])
 def test_threads_change_nothing(
     helpers: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, size: int, num_threads: int
 ) -> None:
@@ -150,9 +150,9 @@ def test_no_sample_at_all() -> None:
 
 def test_products_are_rounded_before_sums() -> None:
     """No fused multiply-add is in the machine code: it would round once where Megatron rounds twice."""
-    fresh = numba.njit(module._fill_plainly.py_func)  # type: ignore[attr-defined]
-    plain = module.Plain(np.full(3, 1 / 3), np.full(3, np.inf), np.zeros(3))
-    fresh(plain, 0, Blend(np.zeros(9, np.int16), np.zeros(9, np.int64)))
+    fresh = numba.njit(module._fill.py_func)  # type: ignore[attr-defined]
+    found = Blend(np.zeros(9, np.int16), np.zeros(9, np.int64))
+    fresh(np.full(3, 1 / 3), np.full(3, np.inf), np.zeros((3, 1)), np.array([0, 9]), found)
     (code,) = fresh.inspect_asm().values()
     assert "mulsd" in code
     assert "vfm" not in code
