@@ -133,14 +133,16 @@ def document(training: Training, word: str) -> Answer:
     }
     if steps:
         return {**answer, "never": None}
+    if placed and placed[0].source not in {row.source for row in training.opened.mixture}:
+        return {**answer, "never": f"its source, {placed[0].source}, is not in the mixture"}
     splits = exposure.documents.splits(name.doc_id)
-    return {**answer, "never": _never(splits, names.drops(name.doc_id), exposure.num_steps)}
+    return {**answer, "never": _never(splits, names.drops(name.doc_id))}
 
 
-def _never(splits: set[str], drops: Sequence[Drop], num_steps: int) -> str:
+def _never(splits: set[str], drops: Sequence[Drop]) -> str:
     """Why no step saw a document."""
     if "train" in splits:
-        return f"it is in the training tokens, but none of the {num_steps} steps took a sample with any of it"
+        return "it is in the training tokens, but no step took a sample with any of it"
     if splits:
         return f"it is held out ({', '.join(sorted(splits))})"
     if drops:

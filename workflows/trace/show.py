@@ -52,7 +52,7 @@ def show_document(answer: Answer, console: Console, *, every: bool) -> None:
     _line(console, f"{answer['doc_id'][:ID_CHARS]}  {answer['title'] or ''}".rstrip())
     _line(console, f"{answer['path'] or ''}" + (f"  doi {answer['doi']}" if answer["doi"] else ""))
     if answer["never"]:
-        _line(console, f"never seen in {answer['num_steps']:,} steps: {answer['never']}")
+        _line(console, f"never seen, up to step {answer['num_steps']:,}: {answer['never']}")
         return
     _line(console, f"source {answer['source']}, licence {answer['licence']}, {answer['num_tokens']:,} tokens")
     times = f"{answer['num_seen']:,} tokens, {answer['epochs']:.2f} times the document"

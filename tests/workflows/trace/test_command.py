@@ -143,21 +143,23 @@ def test_a_document_by_each_of_its_names(base: Path, trace: Trace) -> None:
 def test_never_is_said_plainly(base: Path, trace: Trace) -> None:
     """A held-out document and a dropped one were never seen, each for its reason."""
     held_out = next(t for t in rows(base, "tokenize/documents", TokenizedDocument) if t.split == "validation")
-    assert "never seen in 40 steps: it is held out (validation)" in trace("--document", held_out.doc_id)
+    assert "never seen, up to step 40: it is held out (validation)" in trace("--document", held_out.doc_id)
     lost = document(NUM_DOCUMENTS)
-    assert "never seen in 40 steps: filter dropped it: too short (3 words)" in trace("--document", lost.doc_id)
+    assert "never seen, up to step 40: filter dropped it: too short (3 words)" in trace("--document", lost.doc_id)
     assert json.loads(trace("--document", lost.doc_id, "--json"))["steps"] == []
 
 
 def test_a_document_that_no_step_took(root: Path, trace: Trace) -> None:
-    """A training document whose source has no weight was seen by no step, and that is what is said."""
+    """Of a source without a weight, or not reached by a short run: either is said of a training document."""
+    documents = rows(root, "tokenize/documents", TokenizedDocument)
+    noted = next(d for d in documents if (d.split, d.source) == ("train", "notes"))
     shutil.rmtree(root / "train")
-    trained(tables_of(root), root / "train", weights={"papers": 1.0}, seed=8)
-    other = next(
-        t for t in rows(root, "tokenize/documents", TokenizedDocument) if (t.split, t.source) == ("train", "notes")
-    )
-    words = trace("--document", other.doc_id, root=root)
-    assert "never seen in 40 steps: it is in the training tokens, but none of the 40 steps" in words
+    trained(tables_of(root), root / "train", weights={"papers": 1.0}, num_steps=1, batch_sequences=1)
+    words = trace("--document", noted.doc_id, root=root)
+    assert "never seen, up to step 1: its source, notes, is not in the mixture" in words
+    seen = {d["doc_id"] for d in json.loads(trace("--step", "1", "--json", root=root))["documents"]}
+    other = next(d for d in documents if (d.split, d.source) == ("train", "papers") and d.doc_id not in seen)
+    assert "in the training tokens, but no step took" in trace("--document", other.doc_id, root=root)
 
 
 def test_licences_add_up(trace: Trace) -> None:
