@@ -22,7 +22,7 @@ from stages.model.distributed import World
 from stages.model.network import IGNORED, Network
 from stages.stream.order import Array, Indices
 
-COLUMNS = ("doc_id", "split", "bin", "start", "num_tokens", "num_bytes", "source")
+COLUMNS = ("split", "bin", "start", "num_tokens", "num_bytes", "source")
 COUNTED_TOKENS = 1 << 24  # tokens counted at a time: 128 MiB
 MAX_PROBLEMS = 20
 
@@ -115,19 +115,18 @@ class HeldOut:
 
     def _problems(self, documents: pa.Table, names: list[str]) -> Iterator[str]:
         """Whether the documents of each file cover it, one after the other, each with the end token at its end."""
-        ids = documents["doc_id"]
         for row in np.flatnonzero(self._places < 0):
-            yield f"document {ids[int(row)]} lies in {documents['bin'][int(row)]}, which is not among the token files"
+            yield f"{documents['bin'][int(row)]}: it holds documents and is not among the token files"
         for number, name in enumerate(names):
             mine, file = np.flatnonzero(self._places == number), self.files[number]
             starts, ends = self._starts[mine], self._starts[mine] + self._lengths[mine]
             before = np.concatenate([[0], ends[:-1]])[: len(mine)]
             for i in np.flatnonzero(starts != before):
-                yield f"{name}: document {ids[int(mine[i])]} starts at token {starts[i]}, expected {before[i]}"
+                yield f"{name}: document {i} starts at token {starts[i]}, expected {before[i]}"
             inside = (self._lengths[mine] >= 1) & (starts >= 0) & (ends <= len(file))
             closed = inside & (file[np.where(inside, ends - 1, 0)] == self.eod_id) if len(file) else inside
             for i in np.flatnonzero(~closed):
-                yield f"{name}: document {ids[int(mine[i])]} does not end with the end token {self.eod_id}"
+                yield f"{name}: document {i}, from token {starts[i]}, does not end with the end token {self.eod_id}"
             if (end := int(ends[-1]) if len(ends) else 0) != len(file):
                 yield f"{name}: the documents hold {end} tokens, the file {len(file)}"
 

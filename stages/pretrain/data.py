@@ -27,6 +27,8 @@ from stages.stream.order import Samples
 from stages.stream.vocabulary import load
 from stages.tables import Reader
 
+BATCH_ROWS = 1 << 16  # of the documents, of which few are held out
+
 
 class Step(NamedTuple):
     """A step's number (from 1), the samples of its global batch, and this rank's share of their tokens."""
@@ -113,7 +115,7 @@ def open_data(inputs: Mapping[str, Reader], world: World) -> Data:
 
 def _held_out(documents: Reader) -> pa.Table:
     schema = pa.schema([documents.row.arrow_schema().field(c) for c in COLUMNS])
-    batches = (b.filter(pc.field("split") == "validation") for b in documents.batches(COLUMNS))
+    batches = (b.filter(pc.field("split") == "validation") for b in documents.batches(COLUMNS, BATCH_ROWS))
     return pa.Table.from_batches((b.cast(schema) for b in batches if b.num_rows), schema=schema)
 
 
