@@ -80,9 +80,18 @@ class Run:
             for rank, environ in enumerate(_environments(self.num_ranks))
         ]
 
-    def finish(self) -> float:
-        """Run to the end; the seconds that it took."""
-        return seconds(lambda: join(self.start()))
+    def finish(self) -> tuple[float, float]:
+        """Run to the end; the seconds until the first checkpoint of this folder, and those until the end."""
+        started, ranks = time.monotonic(), self.start()
+        while ranks[0].is_alive() and not self.checkpoints():
+            ranks[0].join(0.01)
+        first = time.monotonic() - started
+        join(ranks)
+        return first, time.monotonic() - started
+
+    def checkpoints(self) -> list[str]:
+        """Names of those that are complete."""
+        return sorted(f.name for f in (self.out / "states").glob("step-*"))
 
     def kill_after(self, delay: float, chance: random.Random) -> bool:
         """Start, and kill all ranks after so many seconds, one of them first; False if the run was done before."""
@@ -98,7 +107,7 @@ class Run:
             process.kill()
         for process in alive:
             process.join()
-        newest = max((f.name for f in (self.out / "states").glob("step-*")), default="no checkpoint")
+        newest = max(self.checkpoints(), default="no checkpoint")
         self.killed["a save" if saving else newest] += 1
         return True
 
@@ -233,12 +242,15 @@ def run(options: Options) -> Iterator[Comparison]:
 def killed(tables: list[str], folder: Path, num_ranks: int, kills: int) -> Comparison:
     """Kill so many times, over one run or, when that ends before, several; each must end as the unbroken one."""
     unbroken = Run(tables, folder / "unbroken", num_ranks)
-    whole, expected = unbroken.finish(), unbroken.results()
-    chance, done, survived, number = random.Random(num_ranks), 0, 0, 0
+    first, whole = unbroken.finish()
+    longest = min(
+        whole, first + 3 * (whole - first) / kills
+    )  # so that most kills find the run further than the one before
+    expected, chance, done, survived, number = unbroken.results(), random.Random(num_ranks), 0, 0, 0
     while done < kills:
         broken, before = Run(tables, folder / f"broken-{number}", num_ranks), done
         number += 1
-        while done < kills and broken.kill_after(chance.uniform(0, whole / 2), chance):
+        while done < kills and broken.kill_after(chance.uniform(first / 2, longest), chance):
             done += 1
         if not (broken.out / "manifest.json").exists():
             broken.finish()
