@@ -1,6 +1,7 @@
 """Megatron's own index builders, called as its GPT dataset calls them: no files, no cache, no ranks."""
 
 import importlib
+import logging
 import warnings
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 NAME = "megatron-core 0.16.1"
+
+logging.getLogger("megatron").setLevel(logging.ERROR)  # it tells each time that it caches nothing
 
 
 def megatron_module(name: str) -> ModuleType:
