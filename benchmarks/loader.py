@@ -47,7 +47,7 @@ def run(options: Options) -> Iterator[Comparison]:
     present = [peer for peer, module in MODULES.items() if importlib.util.find_spec(module)]
     for peer in MODULES.keys() - present:
         print(f"{peer} is not installed here: see the head of this file")
-    num_tokens, repetitions = (4_000_000, 1) if options.quick else (100_000_000, 5)
+    num_tokens, repetitions = (4_000_000, 1) if options.quick else (64_000_000, 5)
     pairs = [("borealis", peer) for peer in present]
     if "megatron-core" in present:
         pairs.append(("borealis, order megatron", "megatron-core"))

@@ -19,6 +19,7 @@ from stages.progress import Progress
 
 BATCH_ROWS = 1024
 ROW_GROUP_BYTES = 32 << 20
+READ_BYTES = 1 << 20  # of a column at a time
 
 
 class Reader:
@@ -47,7 +48,7 @@ class Reader:
         return Input(fingerprint=self.manifest.fingerprint, path=str(self.folder), num_rows=self.output.num_rows)
 
     def batches(self, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """Record batches of this shard in row order; memory is one row group's."""
+        """Record batches of this shard in row order; memory is that of a row group's pages as they lie on disk."""
         offset = 0
         for part in self.output.parts:
             first, last = max(self.start - offset, 0), min(self.stop - offset, part.num_rows)
@@ -76,15 +77,17 @@ class Reader:
 def _slice(
     file: Path, first: int, last: int, columns: Sequence[str] | None, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(file) as parquet:
+    with pq.ParquetFile(file, buffer_size=READ_BYTES) as parquet:
         offset = 0
         for group in range(parquet.num_row_groups):
-            rows = parquet.metadata.row_group(group).num_rows
-            low, high = max(first - offset, 0), min(last - offset, rows)
-            if low < high:
-                table = parquet.read_row_group(group, columns=columns).slice(low, high - low)
-                yield from table.to_batches(max_chunksize=batch_rows)
-            offset += rows
+            stop = offset + parquet.metadata.row_group(group).num_rows
+            if first < stop and last > offset:
+                for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns, use_threads=False):
+                    low, high = max(first - offset, 0), min(last - offset, batch.num_rows)
+                    if low < high:
+                        yield batch.slice(low, high - low)
+                    offset += batch.num_rows
+            offset = stop
 
 
 class Writer:

@@ -22,9 +22,9 @@ from stages.dedup.clusters import flatten, union_all
 from stages.dedup.decide import Clusters, Evidence, Verdict, decide, unnamed
 from stages.dedup.family import Family
 from stages.dedup.names import Links, Names, find_links
-from stages.dedup.near import NAMED, batches_of_keys, blocks, candidates, open_bands, write_united
+from stages.dedup.near import NAMED, batches_of_keys, blocks, candidates, flag, write_united
 from stages.dedup.old import decided
-from stages.dedup.plain import flag
+from stages.dedup.plain import drop_seen
 from stages.dedup.segments import FILTERS, Segment, check_inputs, list_files, open_segments
 from stages.dedup.spill import U64, Spill
 from stages.dedup.verify import Limits, join_copies, read_shingles
@@ -61,6 +61,7 @@ def dedup(stage: Dedup, documents: Reader, sketches: Reader, outputs: Outputs) -
     """Do the stage's work; see `Dedup`."""
     if outputs.shard[1] != 1:
         raise SettingsError("dedup: a part alone cannot see the others' documents: run it as one shard")
+    pa.set_memory_pool(pa.system_memory_pool())  # gives back what is freed: 20 MB less beside the filter
     check_inputs(documents, sketches)
     family = Family.of(sketches)
     old = open_segments(stage.against, family.digest, verify=stage.verify)
@@ -87,19 +88,16 @@ def _scratch(folder: Path) -> Iterator[Path]:
 def _verified(work: Work, links: Links) -> tuple[Mask, Mask]:
     """Decide by candidates and their texts: which documents stay, and which in the filters have no candidate."""
     own = work.own
-    with open_bands(work.shape, work.segments, work.scratch) as bands:
-        for rows, keys in batches_of_keys(own.sketches, _mask(links.copies[:, 0], own)):
-            bands.add(rows, keys)
-            work.outputs.progress.advance(len(rows))
-    found = Spill(work.scratch / "candidates", 3, bands.keys.num_records, own.stop.bit_length())
-    candidates(bands, own, found)
+    flagged = flag(work.shape, work.segments, _mask(links.copies[:, 0], own), work.scratch)
+    found = Spill(work.scratch / "candidates", 3, flagged.keys.num_records, own.stop.bit_length())
+    candidates(flagged, own, found)
     found.add(np.column_stack([links.doubtful, np.full(len(links.doubtful), NAMED)]))
     pairs = write_united(found, work.scratch / "pairs.u64")
     compared = np.unique(np.concatenate([np.zeros(0, np.uint64), *(np.unique(b[:, :2]) for b in blocks(pairs))]))
     file = work.scratch / "shingles.u64"
     shingles = read_shingles(work.segments, compared, work.family, file, work.outputs.progress)
     stays = _decided(work, links, Evidence(links.copies, work.shape.num_bands, shingles, pairs))
-    return stays, bands.added & ~_mask(compared, own)
+    return stays, flagged.added & ~_mask(compared, own)
 
 
 def _plain(work: Work, links: Links) -> tuple[Mask, Mask]:
@@ -110,7 +108,7 @@ def _plain(work: Work, links: Links) -> tuple[Mask, Mask]:
     added = np.zeros_like(stays)
     with BandFilters.create(own.folder / FILTERS, work.shape) as filters:
         for rows, keys in batches_of_keys(own.sketches, ~stays):
-            flagged = flag(rows, keys, filters, old)
+            flagged = drop_seen(rows, keys, filters, old)
             added[rows] = True
             for verdict in unnamed(own, flagged):
                 _leave_out(work, verdict)

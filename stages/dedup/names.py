@@ -42,9 +42,9 @@ class Names:
 
     def _add(self, batch: pa.RecordBatch, first: int) -> None:
         rows = np.arange(first, first + batch.num_rows, dtype=np.uint64)
-        ids = digests_of_hex(batch["doc_id"].to_pylist())
+        ids = digests_of_hex(batch["doc_id"])
         self.documents.add(np.column_stack([ids[:, 0], rows]))
-        self.contents.add(np.column_stack([digests_of_hex(batch["content_sha"].to_pylist()), rows]))
+        self.contents.add(np.column_stack([digests_of_hex(batch["content_sha"]), rows]))
         names = pc.list_flatten(batch["works"]).to_pylist()
         owners = rows[pc.list_parent_indices(batch["works"]).to_numpy(zero_copy_only=False)]
         self.works.add(np.column_stack([_work_digests(names), owners]))
@@ -92,16 +92,21 @@ def _numbered(both: U64, own: Segment, segment: Segment) -> U64:
     return both + np.array([own.start, segment.start], np.uint64)
 
 
-def digests_of_hex(names: Sequence[str]) -> U64:
-    """The first 128 bits of hexadecimal digests, big-endian (n, 2), so that they sort as they are written."""
-    data = bytes.fromhex("".join(name[:32] for name in names))
-    return np.frombuffer(data, ">u8").astype(np.uint64).reshape(-1, 2)
+def digests_of_hex(names: pa.StringArray) -> U64:
+    """The first 128 bits of hexadecimal digests of one length, big-endian (n, 2), so that they sort as they are written."""
+    _, offsets, data = names.buffers()
+    starts = np.frombuffer(offsets, np.int32)[names.offset : names.offset + len(names) + 1]
+    if not len(names):
+        return np.zeros((0, 2), np.uint64)
+    letters = np.frombuffer(data, np.uint8)[starts[0] : starts[-1]].reshape(len(names), -1)[:, :32]
+    halves = np.where(letters >= ord("a"), letters - (ord("a") - 10), letters - ord("0"))
+    return (halves[:, ::2] << 4 | halves[:, 1::2]).view(">u8").astype(np.uint64)
 
 
 def _work_digests(names: Sequence[str]) -> U64:
     """128 bits a name; the last bit says whether it must be confirmed (a title)."""
     digests = [hashlib.blake2b(name.encode(), digest_size=16).hexdigest() for name in names]
-    columns = digests_of_hex(digests)
+    columns = digests_of_hex(pa.array(digests, pa.string()))
     titles = np.fromiter((name.startswith("title:") for name in names), np.uint64, len(names))
     columns[:, 1] = columns[:, 1] & ~np.uint64(1) | titles
     return columns

@@ -7,9 +7,8 @@ not: a flag is not a verdict yet, and the pairs found do not depend on the rows'
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,49 +22,46 @@ from stages.dedup.segments import FILTERS, Segment
 from stages.dedup.spill import U64, Spill
 from stages.tables import Reader
 
-BATCH_ROWS = 8192
+BATCH_ROWS = 1024  # of 64 keys: half a megabyte an array
 BLOCK_PAIRS = 1 << 20
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: tells equal keys of two bands apart
 NAMED = np.uint64(1 << 32)  # in a candidate's weight, above the count of bands: the two documents share a name
 
 
-@dataclass
-class Bands:
-    """The filters of a corpus and its earlier segments', and the spill of its keys: (key, row * 2 + flag)."""
+class Flagged(NamedTuple):
+    """What the filters leave behind.
 
-    filters: BandFilters
+    `keys` are (key, row * 2 + flag), `hits` the keys that each earlier segment has, (key, row), `added` a
+    mark for each row that was put in.
+    """
+
     keys: Spill
-    old: list[tuple[Segment, BandFilters, Spill]]
-    added: npt.NDArray[np.bool_]  # a mark for each row that was put in
+    hits: list[tuple[Segment, Spill]]
+    added: npt.NDArray[np.bool_]
 
-    def add(self, rows: U64, keys: U64) -> None:
-        """Put in the band keys (n, num_bands) of these rows."""
-        workers, tagged = num_workers(), tag(keys)
-        beside = np.broadcast_to(rows[:, None], keys.shape)
-        for _, filters, spill in self.old:
-            seen = filters.contains(keys, workers)
-            spill.add(np.column_stack([tagged[seen], beside[seen]]))
-        seen = self.filters.first_seen(keys, workers)
-        self.added[rows] = True
-        self.keys.add(np.column_stack([tagged.ravel(), (beside << np.uint64(1) | seen).ravel()]))
+
+def flag(shape: Shape, segments: Sequence[Segment], skipped: npt.NDArray[np.bool_], scratch: Path) -> Flagged:
+    """Put the band keys of the newest segment's rows, but for those `skipped`, into its filters; spill them with flags."""
+    *old, own = segments
+    records = own.sketches.num_rows * shape.num_bands
+    earlier = [BandFilters.open(s.path("filters"), shape.settings) for s in old]
+    hits = [(s, Spill(scratch / f"hits-{n}", 2, records)) for n, s in enumerate(old)]
+    found = Flagged(Spill(scratch / "bands", 2, records), hits, np.zeros(own.sketches.num_rows, np.bool_))
+    with BandFilters.create(own.folder / FILTERS, shape) as filters:
+        for rows, keys in batches_of_keys(own.sketches, skipped):
+            beside, tagged = np.broadcast_to(rows[:, None], keys.shape), tag(keys)
+            for known, (_, spill) in zip(earlier, hits, strict=True):
+                seen = known.contains(keys, num_workers())
+                spill.add(np.column_stack([tagged[seen], beside[seen]]))
+            seen = filters.first_seen(keys, num_workers())
+            found.keys.add(np.column_stack([tagged.ravel(), (beside << np.uint64(1) | seen).ravel()]))
+            found.added[rows] = True
+    return found
 
 
 def tag(keys: U64) -> U64:
     """Band keys (n, num_bands), each made its band's own."""
     return keys ^ (np.arange(keys.shape[1], dtype=np.uint64) * MULTIPLIER)
-
-
-@contextmanager
-def open_bands(shape: Shape, segments: Sequence[Segment], scratch: Path) -> Iterator[Bands]:
-    """Empty filters for the newest segment, beside those of the earlier ones; the file is whole afterwards."""
-    *old, own = segments
-    records = own.sketches.num_rows * shape.num_bands
-    earlier = [
-        (s, BandFilters.open(s.path("filters"), shape.settings), Spill(scratch / f"old-{n}", 2, records))
-        for n, s in enumerate(old)
-    ]
-    with BandFilters.create(own.folder / FILTERS, shape) as filters:
-        yield Bands(filters, Spill(scratch / "bands", 2, records), earlier, np.zeros(own.sketches.num_rows, np.bool_))
 
 
 def batches_of_keys(sketches: Reader, skipped: npt.NDArray[np.bool_]) -> Iterator[tuple[U64, U64]]:
@@ -84,10 +80,10 @@ def key_matrix(data: bytes, num_rows: int) -> U64:
     return np.frombuffer(data, "<u8").astype(np.uint64, copy=False).reshape(num_rows, -1)
 
 
-def candidates(bands: Bands, own: Segment, found: Spill) -> None:
+def candidates(flagged: Flagged, own: Segment, found: Spill) -> None:
     """Write the key file; add to `found` (row, earlier row, 1 band in common) for each key that two rows share."""
-    start, written = own.start, KeyFile(own.folder / "keys" / "bands.npy", 2, bands.keys.num_records)
-    for block in bands.keys.sorted(num_workers()):
+    start, written = own.start, KeyFile(own.folder / "keys" / "bands.npy", 2, flagged.keys.num_records)
+    for block in flagged.keys.sorted(num_workers()):
         flags = np.append(np.uint64(0), np.cumsum(block[:, 1] & np.uint64(1)))
         block[:, 1] >>= np.uint64(1)
         written.append(block)
@@ -95,7 +91,7 @@ def candidates(bands: Bands, own: Segment, found: Spill) -> None:
         asked = flags[ends] > flags[starts]
         both = pairs(block[:, 1], starts[asked], ends[asked]) + np.uint64(start)
         found.add(np.column_stack([both, np.ones(len(both), np.uint64)]))
-    for segment, _, hits in bands.old:
+    for segment, hits in flagged.hits:
         keys, rows = segment.keys("bands")
         for block in hits.sorted(num_workers()):
             ours, theirs = matches(block[:, 0], keys)

@@ -50,7 +50,7 @@ def _rows_of(segments: Sequence[Segment], ids: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for segment in segments if ids else ():
         prefixes, rows = segment.keys("documents")
-        _, places = matches(digests_of_hex(ids)[:, 0], prefixes)
+        _, places = matches(digests_of_hex(pa.array(ids, pa.string()))[:, 0], prefixes)
         old = np.unique(rows[places] + np.uint64(segment.start))
         for where, table in take_all(segments, "sketches", old, ("doc_id",)):
             names = table["doc_id"].to_pylist()

@@ -13,7 +13,7 @@ from stages.dedup.near import tag
 from stages.dedup.spill import U64
 
 
-def flag(rows: U64, keys: U64, filters: BandFilters, old: Sequence[BandFilters]) -> dict[int, int]:
+def drop_seen(rows: U64, keys: U64, filters: BandFilters, old: Sequence[BandFilters]) -> dict[int, int]:
     """The rows of a block that are dropped, each with its number of bands seen before; the others go into `filters`."""
     seen = filters.contains(keys, num_workers())
     for earlier in old:

@@ -14,8 +14,9 @@ import numpy.typing as npt
 U64 = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 
-FILE_RECORDS = 1 << 20  # of two columns: 16 MiB, and twice as much again while they are sorted
+FILE_RECORDS = 1 << 18  # of two columns: 4 MiB, and three times as much again while they are sorted
 MAX_FILES = 4096
+WAITING_RECORDS = 1 << 18  # are put into files at a time, so that a file is opened seldom
 
 
 class Spill:
@@ -25,11 +26,26 @@ class Spill:
         folder.mkdir(parents=True)
         self.folder, self.columns, self.num_records = folder, columns, 0
         file_bits = min(bits, (num_records // FILE_RECORDS).bit_length(), MAX_FILES.bit_length() - 1)
+        self._waiting: list[U64] = []
         self._num_files, self._shift = 1 << file_bits, np.uint64(bits - file_bits)
 
     def add(self, records: U64) -> None:
         """Write records (n, columns)."""
         self.num_records += len(records)
+        self._waiting.append(records)
+        if sum(map(len, self._waiting)) >= WAITING_RECORDS:
+            self._write()
+
+    def sorted(self, workers: int = 1) -> Iterator[U64]:
+        """Blocks (m, columns) in ascending order of all columns; equal first columns lie in the same block."""
+        self._write()
+        files = sorted(self.folder.iterdir())
+        with ThreadPoolExecutor(workers) as pool:
+            for first in range(0, len(files), workers):
+                yield from pool.map(self._sorted, files[first : first + workers])
+
+    def _write(self) -> None:
+        records, self._waiting = np.concatenate([np.zeros((0, self.columns), np.uint64), *self._waiting]), []
         if self._num_files == 1:
             self._append(0, records)
             return
@@ -39,13 +55,6 @@ class Spill:
         for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if start < end:
                 self._append(number, records[order[start:end]])
-
-    def sorted(self, workers: int = 1) -> Iterator[U64]:
-        """Blocks (m, columns) in ascending order of all columns; equal first columns lie in the same block."""
-        files = sorted(self.folder.iterdir())
-        with ThreadPoolExecutor(workers) as pool:
-            for first in range(0, len(files), workers):
-                yield from pool.map(self._sorted, files[first : first + workers])
 
     def _append(self, number: int, records: U64) -> None:
         with (self.folder / f"{number:06d}").open("ab") as file:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.dedup.spill import Places
-from stages.tables import Reader
+from stages.tables import BATCH_ROWS, READ_BYTES, Reader
 
 
 def take(reader: Reader, rows: Places, columns: Sequence[str]) -> Iterator[tuple[slice, pa.Table]]:
@@ -16,7 +16,7 @@ def take(reader: Reader, rows: Places, columns: Sequence[str]) -> Iterator[tuple
     for part in reader.output.parts:
         first, last = np.searchsorted(rows, [offset, offset + part.num_rows])
         if first < last:
-            with pq.ParquetFile(reader.base / part.path) as file:
+            with pq.ParquetFile(reader.base / part.path, buffer_size=READ_BYTES) as file:
                 for span, table in _take_groups(file, rows[first:last] - offset, columns):
                     yield slice(first + span.start, first + span.stop), table
         offset += part.num_rows
@@ -25,9 +25,12 @@ def take(reader: Reader, rows: Places, columns: Sequence[str]) -> Iterator[tuple
 def _take_groups(file: pq.ParquetFile, rows: Places, columns: Sequence[str]) -> Iterator[tuple[slice, pa.Table]]:
     offset = 0
     for group in range(file.num_row_groups):
-        num_rows = file.metadata.row_group(group).num_rows
-        first, last = (int(n) for n in np.searchsorted(rows, [offset, offset + num_rows]))
-        if first < last:
-            table = file.read_row_group(group, columns=list(columns))
-            yield slice(first, last), table.take(pa.array(rows[first:last] - offset))
-        offset += num_rows
+        stop = offset + file.metadata.row_group(group).num_rows
+        if np.searchsorted(rows, offset) < np.searchsorted(rows, stop):
+            for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns), use_threads=False):
+                first, last = (int(n) for n in np.searchsorted(rows, [offset, offset + batch.num_rows]))
+                if first < last:
+                    found = batch.take(pa.array(rows[first:last] - offset))
+                    yield slice(first, last), pa.Table.from_batches([found])
+                offset += batch.num_rows
+        offset = stop

@@ -5,6 +5,7 @@ from datasketch import MinHash as PeerMinHash
 from datasketch import MinHashLSH
 
 from stages.sketch import Sketch
+from stages.sketch.kernel import signature
 from stages.sketch.minhash import MinHash
 from tests.stages.dedup.corpora import Maker, doc_id, lost, rows, shingles, text
 
@@ -24,8 +25,8 @@ def test_same_decisions_as_exact_buckets(make: Maker, texts: list[str]) -> None:
     sets = family.sets(pa.array(texts))
     index, expected = MinHashLSH(num_perm=252, params=(42, 6)), set()
     for i in range(len(texts)):
-        signature = family.signature(sets.hashes[sets.offsets[i] : sets.offsets[i + 1]])
-        peer = PeerMinHash(num_perm=252, hashvalues=signature, scheme="affine64")
+        minima = signature(sets.hashes[sets.offsets[i] : sets.offsets[i + 1]], 252, family.seed)
+        peer = PeerMinHash(num_perm=252, hashvalues=minima, scheme="affine64")
         if index.query(peer):
             expected.add(i)
         else:

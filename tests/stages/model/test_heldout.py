@@ -156,7 +156,10 @@ def test_unigram_of_pieces_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch)
         ([document(0, 3)], "does not end with the end token"),
         ([document(0, 4)], "hold 4 tokens, the file 6"),
         ([document(0, 9)], "does not end with the end token"),
-        ([document(0, 4), document(4, 2), document(0, 5, "two")], "two.bin: it holds documents and is not among the token files"),
+        (
+            [document(0, 4), document(4, 2), document(0, 5, "two")],
+            "two.bin: it holds documents and is not among the token files",
+        ),
     ],
 )
 def test_documents_that_do_not_cover_the_files_are_refused(documents: list[TokenizedDocument], words: str) -> None:
