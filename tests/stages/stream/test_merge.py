@@ -68,7 +68,7 @@ def test_empty_parts(tmp_path: Path) -> None:
 Documents_ = st.lists(st.lists(st.integers(0, 65_499), max_size=5), max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(Documents_.filter(any), min_size=1, max_size=5))
 def test_any_parts(megatron: ModuleType, tmp_path_factory: pytest.TempPathFactory, parts: list[Documents]) -> None:
     """Whatever the parts, the merge is Megatron's."""

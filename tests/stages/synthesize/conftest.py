@@ -79,7 +79,7 @@ def write_inputs(folder: Path, documents: Sequence[Document], validation: Sequen
         TokenizedDocument(
             doc_id=d.doc_id,
             split="validation" if i in validation else "train",
-            shard=0,
+            bin="train.bin",
             start=0,
             num_tokens=1,
             num_bytes=len(d.text.encode()),

@@ -306,7 +306,11 @@ def test_threads_are_those_of_the_site(small: Path, wanted: str) -> None:
     """An encoder starts as many threads as the site gives workers, and each library at most as many."""
     grown = {}
     for workers in ("1", "3"):
-        environment = os.environ | {"BOREALIS_WORKERS": workers, "RAYON_NUM_THREADS": "7"}
+        environment = os.environ | {
+            "BOREALIS_WORKERS": workers,
+            "RAYON_NUM_THREADS": "7",
+            "TOKENIZERS_PARALLELISM": "true",
+        }
         command = [sys.executable, "-c", THREADS, str(small), wanted]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
         name, _, grown[workers] = done.stdout.split()
