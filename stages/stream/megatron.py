@@ -35,6 +35,7 @@ HEADER = struct.Struct("<9sQBQQ")
 DTYPES = {1: "<u1", 2: "<i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}  # 6 and 7 are floats: no ids
 CODES = {"int32": 4, "uint16": 8}  # of what is written here
 CODE_OF = {np.dtype(dtype).name: code for code, dtype in DTYPES.items()}
+SEND_BYTES = 8 << 20  # of an index that are sent to the disk while the next are made, so that fsync waits for few
 BLOCK_SEQUENCES = 1 << 16  # of an index that are worked on together: half a MiB, which stays in the cache
 UINT16_VOCAB = 65_500  # Megatron's `optimal_dtype`: two bytes below this, else int32
 
@@ -110,10 +111,13 @@ class IndexedWriter:
 
 def write_index(idx: Path, lengths: Array, dtype: DtypeName) -> None:
     """Write the `.idx` of documents of these lengths, one sequence each."""
-    temporary = idx.with_suffix(".idx.tmp")
+    temporary, sent = idx.with_suffix(".idx.tmp"), 0
     with temporary.open("wb") as file:
         for block in index_blocks(CODES[dtype], [lengths], [range(len(lengths) + 1)]):
             file.write(block)
+            if file.tell() - sent >= SEND_BYTES:
+                os.posix_fadvise(file.fileno(), sent, file.tell() - sent, os.POSIX_FADV_DONTNEED)
+                sent = file.tell()
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(idx)
