@@ -3,6 +3,7 @@
     python -m benchmarks.dedup [--only PART] [--quick] [--data LABELLED.jsonl.gz]
 
     near        the near-duplicate pass, one core: datasketch, rensa
+    accuracy    what is dropped and whether it should be: exact Jaccard, tuned MinHashLSH
     end-to-end  both stages, reading and writing, two workers: datatrove
     rates       strangers taken for known at a million documents: nominal, datasketch's sums
     size        bytes of the index: theory, MinHashLSH
@@ -19,6 +20,7 @@ environment that sees this one and has them:
 
 from collections.abc import Callable, Iterable, Iterator
 
+from benchmarks.dedup_accuracy import accuracy
 from benchmarks.dedup_datatrove import end_to_end
 from benchmarks.dedup_filters import index_size, rates
 from benchmarks.dedup_near import near
@@ -27,6 +29,7 @@ from benchmarks.table import Comparison, Options, main
 
 PARTS: dict[str, Callable[[Options], Iterable[Comparison]]] = {
     "near": near,
+    "accuracy": accuracy,
     "end-to-end": end_to_end,
     "rates": rates,
     "size": index_size,
