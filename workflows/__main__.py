@@ -104,7 +104,13 @@ def _recipe_verb(verbs: Any, name: str, do: Any, words: str, first: str = "") ->
         "recipe", type=Path, nargs="?", default=PRETRAIN, help="recipe file (default: workflows/pretrain.py)"
     )
     verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
-    verb.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", help="change a setting")
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="STAGE.FIELD=VALUE",
+        help="change a setting; STAGE=on: add an option",
+    )
     verb.add_argument("--settings", type=Path, metavar="FILE", help="settings by stage, a TOML or JSON file")
     verb.set_defaults(do=do, read_overrides=read_overrides)
     return verb

@@ -81,6 +81,12 @@ class Run:
     setting_problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # files to read that are not there: a plan can live with that
     contract_problems: list[str] = field(default_factory=list)
+    options: set[str] = field(default_factory=set)  # stages that the recipe asked about by `wants`
+
+    def wants(self, *stages: str) -> bool:
+        """Whether the user has said anything of one of these stages, which the recipe leaves out otherwise."""
+        self.options.update(stages)
+        return not self.overrides.keys().isdisjoint(stages)
 
     def __call__(self, stage: Stage, *, name: str = "", shards: int = 1, **inputs: Port) -> Node:
         """Add a stage, fed by other nodes' outputs; `name` tells two nodes of one stage apart."""
@@ -100,7 +106,8 @@ class Run:
         known = {n.name for n in self.nodes} | {n.stage.name for n in self.nodes}
         for name in (*self.overrides, *self.shards):
             if name not in known:
-                hint = nearest(name, sorted(known), "stages")
+                option = f"it is an option: --set {name}=on"
+                hint = option if name in self.options else nearest(name, sorted(known | self.options), "stages")
                 self.setting_problems.append(f"{name}: the recipe has no such stage; {hint}")
         if self.setting_problems:
             raise SettingsError("\n".join(dict.fromkeys(self.setting_problems)))

@@ -1,4 +1,8 @@
-"""Settings and numbers of shards by stage: `--set dedup.threshold=0.7`, `--settings FILE`, `--shards tokenize=64`."""
+"""Settings and numbers of shards by stage: `--set dedup.threshold=0.7`, `--settings FILE`, `--shards tokenize=64`.
+
+A stage that a recipe has as an option is there when anything is said of it: a setting, its table in the file, or
+`--set STAGE=on`.
+"""
 
 import json
 import tomllib
@@ -9,6 +13,7 @@ from typing import Any
 from stages.base import SettingsError
 
 Overrides = dict[str, dict[str, Any]]
+SWITCH = {"on": True, "off": False}
 
 
 def read_overrides(assignments: Sequence[str], file: Path | None) -> Overrides:
@@ -18,10 +23,12 @@ def read_overrides(assignments: Sequence[str], file: Path | None) -> Overrides:
     for text in assignments:
         where, equals, value = text.partition("=")
         stage, dot, field = where.partition(".")
-        if not (equals and dot and stage and field):
-            problems.append(f"--set {text}: expected STAGE.FIELD=VALUE")
-            continue
-        found.setdefault(stage, {})[field] = _value(value)
+        if stage and equals and not dot and value in SWITCH:
+            _switch(found, stage, on=SWITCH[value])
+        elif not (equals and dot and stage and field):
+            problems.append(f"--set {text}: expected STAGE.FIELD=VALUE, or STAGE=on for a stage that is an option")
+        else:
+            found.setdefault(stage, {})[field] = _value(value)
     if problems:
         raise SettingsError("\n".join(problems))
     return found
@@ -39,6 +46,13 @@ def read_shards(assignments: Sequence[str]) -> dict[str, int]:
     if problems:
         raise SettingsError("\n".join(problems))
     return found
+
+
+def _switch(found: Overrides, stage: str, *, on: bool) -> None:
+    if on:
+        found.setdefault(stage, {})
+    else:
+        found.pop(stage, None)
 
 
 def _value(text: str) -> Any:

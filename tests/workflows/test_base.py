@@ -116,6 +116,26 @@ def test_override_by_node_wins_over_stage(run) -> None:
     assert bands == {"sketch": 9, "strict": 11}
 
 
+@pytest.mark.parametrize(("settings", "names"), [({}, []), ({"sketch": {}}, ["sketch"]), ({"ingest": {}}, [])])
+def test_an_option_is_there_when_it_is_named(tmp_path, settings, names) -> None:
+    """A stage that the recipe asks about is added if the user has said anything of it, even without a setting."""
+    run = Run(tmp_path, settings)
+    found = run(Ingest())
+    parsed = run(Parse(), sources=found["sources"])
+    if run.wants("sketch", "dedup"):
+        run(Sketch(), documents=parsed["documents"])
+    run.check()
+    assert [n.name for n in run.nodes] == ["ingest", "parse", *names]
+
+
+def test_an_option_that_is_off_is_named(tmp_path) -> None:
+    """Shards for an option that was not asked for are refused with how to ask for it."""
+    run = Run(tmp_path, {}, {"sketch": 4})
+    assert not run.wants("sketch")
+    with pytest.raises(SettingsError, match="sketch: the recipe has no such stage; it is an option: --set sketch=on"):
+        run.check()
+
+
 def test_missing_files_do_not_stop_a_plan(tmp_path) -> None:
     """A folder that is not there is remembered as missing; the graph is still built."""
     run = chain(Run(tmp_path, {"ingest": {"paths": str(tmp_path / "nowhere")}}))

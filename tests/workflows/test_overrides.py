@@ -24,6 +24,13 @@ def test_all_bad_assignments_are_named() -> None:
     ]
 
 
+def test_stages_are_switched_on_and_off(tmp_path) -> None:
+    """`STAGE=on` says of a stage that it is wanted, and keeps its settings; `STAGE=off` takes back what was said of it."""
+    (tmp_path / "s.toml").write_text("[a]\nx = 1\n[b]\n")
+    assert read_overrides(["c=on", "a=on", "b=off", "d=off"], tmp_path / "s.toml") == {"a": {"x": 1}, "c": {}}
+    assert read_overrides(["a.x=1", "a=off", "a=on"], None) == {"a": {}}
+
+
 @pytest.mark.parametrize(("name", "text"), [("s.toml", "[a]\nx = 1\ny = 2\n"), ("s.json", '{"a": {"x": 1, "y": 2}}')])
 def test_files_and_precedence(tmp_path, name, text) -> None:
     """TOML and JSON say the same, and `--set` wins over the file."""
