@@ -80,20 +80,32 @@ class Sketch(Row):
     path: str
 
 
+class Embedding(Row):
+    """Where a document lies in a space of meanings: the mean of the embeddings of `num_chunks` of its chunks.
+
+    `vector` has unit length, as little-endian float16; it is empty where a text has no words.
+    """
+
+    doc_id: Sha256
+    num_chunks: Int32
+    vector: bytes
+
+
 class Duplicate(Row):
     """A document that repeats another, and is left out for the best copy `of` its `cluster`.
 
     `cluster` is the least doc_id among the copies. `score` is the Jaccard similarity of the two texts' word n-grams (null
-    where the texts were not compared) and `num_bands` how many MinHash bands they share. `of` and `cluster` are null where
+    where the texts were not compared), or for `semantic` the cosine of their embeddings, and `num_bands` how many MinHash
+    bands they share. `of` and `cluster` are null where
     only a Bloom filter has seen the first one. `note` says what the rule would have had otherwise, had it been free.
     """
 
-    contract_version = 2
+    contract_version = 3
 
     doc_id: Sha256
     of: str | None
     cluster: str | None
-    method: Literal["exact", "work", "near"]
+    method: Literal["exact", "work", "near", "semantic"]
     score: float | None
     num_bands: Int32
     note: str
@@ -114,10 +126,11 @@ class DedupFile(Row):  # `IndexFile` is the token index's, in schemas.tokens
 
 
 class Certificate(Row):
-    """How many decoys of a known similarity to a document of the corpus the filters took for seen.
+    """How many decoys of a known similarity to a document of the corpus were found.
 
     `similarity` 0 is for decoys of random words: each one found is a false positive. `expected` is the share that theory
-    has, `low..high` the 95 % interval (Clopper and Pearson) of the share that was found.
+    has, `low..high` the 95 % interval (Clopper and Pearson) of the share that was found. Of `semantic`, the decoys are the
+    pairs over the threshold that a sample of the documents has, and `expected` is the least share that will do.
     """
 
     similarity: Float32
@@ -127,3 +140,27 @@ class Certificate(Row):
     low: float
     high: float
     passed: bool
+
+
+class SimilarityCount(Row):
+    """How many documents of a source have a nearest other one at a cosine in `low..high`, and how many of them go."""
+
+    source: str
+    low: Float32
+    high: Float32
+    num_documents: int
+    num_removed: int
+
+
+class SimilarityExample(Row):
+    """One of two documents that were compared: two rows have the same `pair`, the first is the one that goes, if one does.
+
+    `text` is how the document begins, for people who judge the threshold.
+    """
+
+    pair: Int32
+    doc_id: Sha256
+    path: str
+    score: float
+    removed: bool
+    text: str

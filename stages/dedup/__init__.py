@@ -24,7 +24,7 @@ class Dedup(Stage):
     """
 
     name = "dedup"
-    version = 2
+    version = 3
     inputs = {"documents": Document, "sketches": Sketch}
     outputs = {
         "documents": Document,

@@ -4,9 +4,7 @@ What grows with the corpus lies on disk, sorted (`spill`, `keys`); memory holds 
 tens of bytes a copy. Each step gives the same rows in the same order with any number of workers.
 """
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from stages.dedup.near import NAMED, batches_of_keys, blocks, candidates, flag, 
 from stages.dedup.old import decided
 from stages.dedup.plain import drop_seen
 from stages.dedup.segments import FILTERS, Segment, check_inputs, list_files, open_segments
-from stages.dedup.spill import U64, Spill
+from stages.dedup.spill import U64, Spill, scratch
 from stages.dedup.verify import Limits, join_copies, read_shingles
 from stages.tables import Outputs, Reader
 
@@ -66,23 +64,14 @@ def dedup(stage: Dedup, documents: Reader, sketches: Reader, outputs: Outputs) -
     family = Family.of(sketches)
     old = open_segments(stage.against, family.digest, verify=stage.verify)
     own = Segment(outputs.folder, max((s.stop for s in old), default=0), documents, sketches)
-    with _scratch(outputs.folder) as scratch:
-        work = Work(stage, family, [*old, own], outputs, scratch)
+    with scratch(outputs.folder) as folder:
+        work = Work(stage, family, [*old, own], outputs, folder)
         outputs.progress.start("sketches", sketches.num_rows)
-        links = find_links(Names(sketches, scratch / "names"), work.segments, outputs.folder / "keys")
+        links = find_links(Names(sketches, folder / "names"), work.segments, outputs.folder / "keys")
         stays, alone = (_verified if stage.verify else _plain)(work, links)
         _certify(work, alone)
         outputs["index"].write(list_files(work.segments, family.digest))
         _pass_on(work, stays)
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    scratch = folder / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-    scratch.mkdir()
-    yield scratch
-    shutil.rmtree(scratch)
 
 
 def _verified(work: Work, links: Links) -> tuple[Mask, Mask]:

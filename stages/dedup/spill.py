@@ -4,8 +4,10 @@ Records go into files by the high bits of their first column, each file is sorte
 `FILE_RECORDS` records, however many there are in all, and the cost is linear. Past `MAX_FILES` files become longer.
 """
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,16 @@ Places = npt.NDArray[np.int64]
 FILE_RECORDS = 1 << 18  # of two columns: 4 MiB, and three times as much again while they are sorted
 MAX_FILES = 4096
 WAITING_RECORDS = 1 << 18  # are put into files at a time, so that a file is opened seldom
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A folder in a stage's output for what is needed until the work is done."""
+    found = folder / "scratch"
+    shutil.rmtree(found, ignore_errors=True)  # of a run that was killed
+    found.mkdir()
+    yield found
+    shutil.rmtree(found)
 
 
 class Spill:

@@ -1,0 +1,4 @@
+from stages.command import main
+from stages.embed import Embed
+
+main(Embed)
