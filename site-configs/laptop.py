@@ -1,6 +1,7 @@
 """A laptop or workstation: threads instead of a scheduler, every core for one stage at a time, no container."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,5 @@ site = Site(
     parsl_config=parsl_config,
     container=("apptainer", "exec", "--userns", "--bind", ".", "{image}"),
 )
+
+fresh_config = partial(site.parsl_config, site.root / "parsl")  # for parsl-perf --config

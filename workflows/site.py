@@ -15,6 +15,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from stages.base import PACKAGE_ROOT, SettingsError, Size
+from workflows.cluster import Cluster
 
 FOLDER = PACKAGE_ROOT / "site-configs"
 
@@ -49,6 +50,7 @@ class Site(BaseModel):
     root: Path
     resources: Mapping[Size, Resource]
     parsl_config: Callable[[Path], Any]
+    cluster: Cluster | None = None  # what the machine allows and is asked for, where it has a scheduler
     python: str = sys.executable
     container: tuple[str, ...] = ()  # argument vector before the command; `{image}` is filled in
     images: Path = Path("containers/images")
