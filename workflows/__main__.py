@@ -1,4 +1,4 @@
-"""The command `parsl`: run, plan, status, report, trace, why, forget, ask, stop, stages. `python -m workflows` is the same.
+"""The command `parsl`: run, plan, doctor, status, report, trace, why, forget, ask, stop, stages. `python -m workflows` is the same.
 
 Parsl itself ships no command of this name (a test watches for that).
 """
@@ -74,7 +74,8 @@ def parser() -> argparse.ArgumentParser:
     ask = verbs.add_parser("ask", help="put a question to the served model")
     ask.add_argument("prompt", nargs="?", help="the question (default: the one that deploy asked)")
     stop = verbs.add_parser("stop", help="end the servers that deploy has left running")
-    for verb, do in ((ask, commands.ask), (stop, commands.stop)):
+    doctor = verbs.add_parser("doctor", help="what would go wrong on a site, before anything is submitted")
+    for verb, do in ((ask, commands.ask), (stop, commands.stop), (doctor, commands.doctor)):
         verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
         verb.set_defaults(do=do)
     verbs.add_parser("stages", help="list the stages with their settings and contracts").set_defaults(

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from workflows.execute import prepare
 
     machine, nodes, selected, missing = _open(options)
-    missing += [f"site {machine.site.name}: set {name} in the environment" for name in machine.site.missing()]
+    missing += _unfit(machine.site)
     if missing:
         raise SettingsError("\n".join(missing))
     todo = [n for n in selected if options.force or not n.done]
@@ -58,9 +58,16 @@ def plan(options: argparse.Namespace, console: Console) -> int:
     console.print(f", about {sum(known):.0f} s going by the last time" if known else "")
     for node in selected:
         _print_place(node, machine, console)
-    for problem in [*missing, *(f"set {name} in the environment" for name in machine.site.missing())]:
+    for problem in [*missing, *_unfit(machine.site)]:
         console.print(f"\nbefore a run: {problem}", markup=False)
     return 0
+
+
+def doctor(options: argparse.Namespace, console: Console) -> int:
+    """`parsl doctor`: the traps of a site, found against expected."""
+    from workflows.doctor import report as report_findings
+
+    return report_findings(load_site(options.site), console)
 
 
 def status(options: argparse.Namespace, console: Console) -> int:
@@ -152,6 +159,14 @@ def _open(options: argparse.Namespace) -> tuple[Any, list[Node], list[Node], lis
     recipe = load_recipe(options.recipe, root, overrides, read_shards(options.shards))
     selected = Selection(options.only, options.start, options.until).apply(recipe.nodes)
     return Machine(site, options.container, options.stub), recipe.nodes, selected, recipe.missing
+
+
+def _unfit(site: Site) -> list[str]:
+    """What keeps a run from starting on a site: variables that are not set, and whatever the doctor finds."""
+    from workflows.doctor import examine
+
+    found = [f"site {site.name}: set {name} in the environment" for name in site.missing()]
+    return found + [f"site {site.name}: {finding}" for finding in examine(site) if finding.rule.name != "account"]
 
 
 def _execute(todo: Sequence[Node], machine: Any, console: Console) -> list[BaseException]:

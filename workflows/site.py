@@ -9,13 +9,14 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from stages.base import PACKAGE_ROOT, SettingsError, Size
-from workflows.cluster import Cluster
+from workflows.cluster import Cluster, parsl_config
 
 FOLDER = PACKAGE_ROOT / "site-configs"
 
@@ -74,6 +75,12 @@ class Site(BaseModel):
         prefix = [a.format(image=self.image(stage, resource)) for a in self.container] if container else []
         python = "python3" if container else self.python
         return [*resource.launch_line(), *env, *prefix, python, "-m", f"stages.{stage}", *arguments]
+
+    def asking(self, **changes: Any) -> "Site":
+        """The same site with other values in what it knows and asks of its cluster."""
+        assert self.cluster
+        cluster = self.cluster.model_copy(update=changes)
+        return self.model_copy(update={"cluster": cluster, "parsl_config": partial(parsl_config, cluster)})
 
     def missing(self) -> list[str]:
         """Environment variables that a run needs and that are not set."""
