@@ -16,7 +16,7 @@ from stages.base import PACKAGE_ROOT, Size, Stage
 from workflows.commands import all_stages
 from workflows.site import load_site
 
-PACKAGES = ("schemas", "stages", "workflows", "examples", "site-configs", "benchmarks")
+PACKAGES = ("schemas", "stages", "workflows", "examples", "site-configs", "benchmarks", "containers")
 GOLDEN = PACKAGE_ROOT / "tests" / "schemas" / "contracts.json"
 FLAGS = ["--commit", "--config", "--out", "--shard", "--stub"]
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MEDIAN_FUNCTION_LINES, P90_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 8, 30, 5
