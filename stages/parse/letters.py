@@ -10,6 +10,7 @@ The table holds -log2 p(c | a, b) in halves of a bit over the space and a to z, 
 """
 
 import base64
+import functools
 import re
 import unicodedata
 import zlib
@@ -20,6 +21,7 @@ WORD = re.compile("[a-z]+")
 LETTERS = {letter: i for i, letter in enumerate(" abcdefghijklmnopqrstuvwxyz")}
 
 
+@functools.lru_cache(maxsize=1)  # the verdict on a page and its features ask for the same text
 def surprise(text: str) -> float | None:
     """Mean bits a trigram of a text's words; `None` where there are too few Latin letters to tell."""
     folded = unicodedata.normalize("NFKD", text[:MAX_CHARS])

@@ -28,6 +28,7 @@ class Page:
     parser: str = "pypdfium2"
     origin: Literal["text layer", "ocr"] = "text layer"
     verdict: Literal["good", "empty", "no text", "garbled", "suspect"] = "good"
+    features: tuple[float, ...] = field(default=(), repr=False)  # `features.Features`, of a page from the free pass
 
     @property
     def needs_ocr(self) -> bool:

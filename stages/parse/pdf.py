@@ -8,18 +8,16 @@ line: 8 ms a page in all. What is given up: text on a curve, and sidebars that w
 import io
 import math
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 import pikepdf
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
+from stages.parse.features import drawn, features, is_scanner
 from stages.parse.garble import judge
 from stages.parse.lines import LINE_HYPHEN, Line, Page, lost
 
-FORM_DEPTH = 3  # images of scans lie in a form object at most this deep
-MAX_OBJECTS = 5000  # a map has millions of paths; the first ones tell a scan from a page
 MAX_PIXELS = 25_000_000  # A3 at 400 dpi
 ANGLE_SAMPLES = 40
 HYPHEN_CODE = 2  # what PDFium says of a single character where it says U+FFFE in a text
@@ -68,7 +66,8 @@ def read_page(document: Any, index: int) -> Page:
         return lost(index + 1, "damaged page")
     try:
         text_page = page.get_textpage()
-        if page.get_rotation() and _runs_upright(text_page):
+        turned = page.get_rotation() != 0
+        if turned and _runs_upright(text_page):
             page.set_rotation(0)
             text_page.close()
             text_page = page.get_textpage()
@@ -76,9 +75,12 @@ def read_page(document: Any, index: int) -> Page:
         lines = tuple(_lines(text_page, turn))
         width, height = page.get_size()
         errors = _map_errors(text_page) if lines else 0.0
+        on_page = drawn(page)
         read = Page(index + 1, width, height, lines)
-        verdict = judge(read, _image_share(page, width * height), errors, has_objects=_has_objects(page))
-        return Page(index + 1, width, height, lines, verdict=verdict)
+        verdict = judge(read, on_page.image_share, errors, has_objects=_has_objects(page))
+        noticed = features(text_page, lines, on_page, (width, height), errors)
+        noticed = noticed._replace(turned=float(turned), scanner=float(is_scanner(document)))
+        return Page(index + 1, width, height, lines, verdict=verdict, features=tuple(noticed))
     finally:
         page.close()
 
@@ -206,14 +208,3 @@ def _map_errors(text_page: Any) -> float:
 
 def _has_objects(page: Any) -> bool:
     return bool(raw.FPDFPage_CountObjects(page) > 0)
-
-
-def _image_share(page: Any, area: float) -> float:
-    """The share of a page that its largest image covers."""
-    largest: float = 0.0
-    for item in islice(page.get_objects(max_depth=FORM_DEPTH), MAX_OBJECTS):
-        if item.type == raw.FPDF_PAGEOBJ_IMAGE:
-            left, bottom, right, top = item.get_bounds()
-            largest = max(largest, (right - left) * (top - bottom))
-    share: float = largest / area if area else 0.0
-    return min(share, 1.0)
