@@ -164,3 +164,36 @@ class SimilarityExample(Row):
     score: float
     removed: bool
     text: str
+
+
+class Passage(Row):
+    """A stretch of words that several documents have, and where it stands first.
+
+    `text` is `start:end` of the text of `doc_id`. A longer stretch belongs to the passage in it that occurs most often;
+    `num_spans`, `num_characters` and `max_words` are of the stretches that belong to this one.
+    """
+
+    passage_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    doc_id: Sha256
+    start: int
+    end: int
+    text: str
+    num_occurrences: int
+    num_documents: int
+    num_spans: int
+    num_characters: int
+    max_words: int
+
+
+class RepeatedSpan(Row):
+    """Characters `start:end` of a document's text, as the stage read it, repeat other documents: were cut out, or counted.
+
+    `passage_id` is the passage in it that occurs most often. The spans of a document do not overlap.
+    """
+
+    doc_id: Sha256
+    passage_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    start: int
+    end: int
+    num_words: int
+    cut: bool

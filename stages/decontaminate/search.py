@@ -13,6 +13,7 @@ from schemas.evaluation import BenchmarkItem, ItemOverlap
 from schemas.table import ContractError
 from stages.base import num_workers
 from stages.decontaminate import Decontaminate
+from stages.decontaminate.cut import cut
 from stages.decontaminate.decide import Cosine, Judge, Verdict
 from stages.decontaminate.needles import MIN_GRAMS, index, needle
 from stages.decontaminate.plant import plant
@@ -137,7 +138,11 @@ def _write(stage: Decontaminate, search: Search, batch: pa.RecordBatch, found: l
             outputs["documents"].write(batch.slice(row, 1))
             continue
         names = _names(search, hits)
-        rest = cut(batch.slice(row, 1).to_pylist()[0], hits) if stage.remove == "span" else None
+        rest = (
+            cut(batch.slice(row, 1).to_pylist()[0], [(h.start, h.end) for h in hits])
+            if stage.remove == "span"
+            else None
+        )
         if rest is None:
             outputs.drop(ids[row], "benchmark item", names, paths[row])
         else:
@@ -161,34 +166,6 @@ def _overlap(search: Search, doc_id: str, hit: Found) -> ItemOverlap:
 def _names(search: Search, hits: Iterable[Found]) -> str:
     named = [f"{search.items[h.number].benchmark} {search.items[h.number].item_id} ({h.verdict.tier})" for h in hits]
     return ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
-
-
-def cut(fields: dict[str, Any], hits: Iterable[Found]) -> dict[str, Any] | None:
-    """A document without the stretches, its pages moved along; None if nothing but space is left."""
-    spans = _merged((h.start, h.end) for h in hits)
-    text, kept, last = fields["text"], [], 0
-    for start, end in spans:
-        kept.append(text[last:start])
-        last = end
-    rest = "".join([*kept, text[last:]])
-    if not rest.strip():
-        return None
-
-    def moved(place: int) -> int:
-        return place - sum(min(place, end) - start for start, end in spans if start < place)
-
-    pages = [{**p, "start": moved(p["start"]), "end": moved(p["end"])} for p in fields["pages"]]
-    return {**fields, "text": rest, "pages": pages}
-
-
-def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged
 
 
 def _sentences(data: bytes, places: tuple[int, int, int, int]) -> tuple[int, int]:

@@ -39,7 +39,8 @@ class Spill:
         self.folder, self.columns, self.num_records = folder, columns, 0
         file_bits = min(bits, (num_records // FILE_RECORDS).bit_length(), MAX_FILES.bit_length() - 1)
         self._waiting: list[U64] = []
-        self._num_files, self._shift = 1 << file_bits, np.uint64(bits - file_bits)
+        self.bits_in_file = bits - file_bits  # in which the first columns of a file's records differ
+        self._num_files, self._shift = 1 << file_bits, np.uint64(self.bits_in_file)
 
     def add(self, records: U64) -> None:
         """Write records (n, columns)."""
@@ -50,20 +51,24 @@ class Spill:
 
     def sorted(self, workers: int = 1) -> Iterator[U64]:
         """Blocks (m, columns) in ascending order of all columns; equal first columns lie in the same block."""
-        self._write()
-        files = sorted(self.folder.iterdir())
+        files = self.files()
         with ThreadPoolExecutor(workers) as pool:
             for first in range(0, len(files), workers):
                 yield from pool.map(self._sorted, files[first : first + workers])
+
+    def files(self) -> list[Path]:
+        """The files, by their records' high bits; the records of a file lie in the order in which they were added."""
+        self._write()
+        return sorted(self.folder.iterdir())
 
     def _write(self) -> None:
         records, self._waiting = np.concatenate([np.zeros((0, self.columns), np.uint64), *self._waiting]), []
         if self._num_files == 1:
             self._append(0, records)
             return
-        files = records[:, 0] >> self._shift
+        files = (records[:, 0] >> self._shift).astype(np.uint16)  # numbers of two bytes are sorted by counting
         order = np.argsort(files, kind="stable")
-        ends = np.searchsorted(files[order], np.arange(self._num_files, dtype=np.uint64), side="right").tolist()
+        ends = np.cumsum(np.bincount(files, minlength=self._num_files)).tolist()
         for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if start < end:
                 self._append(number, records[order[start:end]])

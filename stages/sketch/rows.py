@@ -59,7 +59,7 @@ def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def sketch_rows(minhash: MinHash, batch: pa.RecordBatch) -> pa.RecordBatch:
     """The sketch of each row; `ContractError` names the rows whose text is not UTF-8."""
-    _check_utf8(batch)
+    check_utf8(batch)
     folded = fold(batch["text"])
     keys, num_shingles = minhash.sketch(folded)
     num_characters = pc.utf8_length(batch["text"]).cast(pa.int64())
@@ -77,7 +77,8 @@ def sketch_rows(minhash: MinHash, batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch(list(columns.values()), schema=corpus.Sketch.arrow_schema())
 
 
-def _check_utf8(batch: pa.RecordBatch) -> None:
+def check_utf8(batch: pa.RecordBatch) -> None:
+    """Raise `ContractError` if a text is not UTF-8, which compiled code takes for granted."""
     try:
         batch["text"].validate(full=True)
     except pa.ArrowInvalid:

@@ -12,9 +12,9 @@ from schemas.evaluation import BenchmarkItem
 from schemas.manifest import Manifest
 from stages.command import main
 from stages.decontaminate import Decontaminate
-from stages.decontaminate.decide import Verdict
+from stages.decontaminate.cut import cut
 from stages.decontaminate.plant import by_ocr, plant
-from stages.decontaminate.search import Found, Search, cut
+from stages.decontaminate.search import Search
 from tests.stages.decontaminate.conftest import FILLER, QUESTIONS, around, document
 from tests.tables import write_table
 
@@ -140,15 +140,13 @@ def test_a_blind_search_stops_the_run(tmp_path, corpus, items, monkeypatch, caps
 def test_cut_moves_pages_along() -> None:
     """Pages keep pointing at their own text, also where a cut goes across their seam; nothing left is None."""
     fields = document("aaaa bbbb CUT1 cccc CUT2 dddd").model_dump()
-    verdict = Verdict("verbatim", 1.0)
-    hits = [Found(0, 0, 10, 15, verdict), Found(0, 1, 12, 16, verdict), Found(0, 2, 19, 24, verdict)]
-    rest = cut(fields, hits)
+    rest = cut(fields, [(10, 15), (12, 16), (19, 24)])
     assert rest is not None
     assert rest["text"] == "aaaa bbbb ccc dddd"
     first, second = rest["pages"]
     assert (first["start"], second["end"]) == (0, len(rest["text"]))
     assert first["end"] == second["start"] == 10
-    assert cut(document("all of it").model_dump(), [Found(0, 0, 0, 9, verdict)]) is None
+    assert cut(document("all of it").model_dump(), [(0, 9)]) is None
 
 
 def test_ocr_damage_is_damage() -> None:
@@ -173,3 +171,20 @@ def test_a_row_of_numbers_is_no_run(items) -> None:
     table = items[1].model_copy(update={"question": f"{QUESTIONS['ducks'][0]} The table has 1 2 3 4 5 6 7 8 and 9."})
     search = Search(Decontaminate(), [items[0], table])
     assert search(pa.array([around(" ".join(str(i) for i in range(200)))])) == []
+
+
+def test_cut_moves_every_place_as_counting_does() -> None:
+    """A page's bounds are moved by the number of characters cut before them, wherever they stand."""
+    text = "0123456789" * 3
+    spans = [(2, 5), (5, 7), (11, 12), (20, 30)]
+    gone = {i for start, end in spans for i in range(start, end)}
+    fields = document(text).model_dump()
+    page = fields["pages"][0]
+    fields["pages"] = [{**page, "start": i, "end": j} for i in range(31) for j in range(i, 31)]
+    rest = cut(fields, spans)
+    assert rest is not None
+    kept = [c for i, c in enumerate(text) if i not in gone]
+    assert rest["text"] == "".join(kept)
+    for before, after in zip(fields["pages"], rest["pages"], strict=True):
+        same = "".join(text[i] for i in range(before["start"], before["end"]) if i not in gone)
+        assert rest["text"][after["start"] : after["end"]] == same

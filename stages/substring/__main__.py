@@ -1,0 +1,4 @@
+from stages.command import main
+from stages.substring import Substring
+
+main(Substring)
