@@ -9,6 +9,7 @@ from stages.ingest import Ingest
 from stages.parse import Parse
 from stages.register import Register
 from stages.sketch import Sketch
+from stages.substring import Substring
 from stages.tokenize import Tokenize
 from stages.train_tokenizer import TrainTokenizer
 from workflows.base import Node, Run
@@ -18,7 +19,7 @@ OPEN = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0", "CC-BY-2.0", "CC-BY-SA-4.0", "MIT",
 
 
 def workflow(run: Run) -> None:
-    """Ingest, parse, filter, sketch, dedup, register, decontaminate, train_tokenizer, tokenize."""
+    """Ingest, parse, filter, sketch, dedup (substring), register, decontaminate, train_tokenizer, tokenize."""
     corpus(run)
 
 
@@ -38,6 +39,8 @@ def corpus(run: Run) -> Corpus:
     kept = run(Filter(licences=OPEN), documents=parsed["documents"])
     sketched = run(Sketch(), documents=kept["documents"])
     unique = run(Dedup(), documents=kept["documents"], sketches=sketched["sketches"])
+    if run.asked("substring"):
+        unique = run(Substring(), documents=unique["documents"])
     benchmarks = run(Register())
     clean = run(Decontaminate(), documents=unique["documents"], items=benchmarks["items"])
     made = run(TrainTokenizer(), documents=clean["documents"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from schemas.corpus import Certificate, DedupFile, Document, Dropped, Duplicate, Sketch, SourceFile
+from schemas.corpus import Certificate, DedupFile, Document, Dropped, Duplicate, RepeatedSpan, Sketch, SourceFile
 from schemas.manifest import Output, lineage
 from schemas.tokens import TokenizedDocument
 from stages.base import SettingsError
@@ -174,6 +174,13 @@ def _likeness(row: Fields) -> str:
     return f"{row['method']}{score}, {row['num_bands']} bands"
 
 
+def _repeated(row: Fields) -> str:
+    does = "cut" if row["cut"] else "repeated"
+    return (
+        f"{does}: characters {row['start']}..{row['end']}, {row['num_words']} words of passage {row['passage_id'][:12]}"
+    )
+
+
 def _tokens(row: Fields) -> str:
     return f"{row['split']}: tokens {row['start']}..{row['start'] + row['num_tokens'] - 1} of {row['bin']}"
 
@@ -183,6 +190,7 @@ WORDS: Mapping[str, Callable[[Fields], str]] = {
     Document.contract(): _document,
     Sketch.contract(): _sketch,
     Duplicate.contract(): _duplicate,
+    RepeatedSpan.contract(): _repeated,
     Dropped.contract(): lambda row: f"dropped: {row['reason']}: {row['detail']}".removesuffix(": "),
     TokenizedDocument.contract(): _tokens,
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from schemas.table import ContractError
-from stages.base import SettingsError
+from stages.base import PACKAGE_ROOT, SettingsError
 from stages.filter import Filter
 from stages.ingest import Ingest
 from stages.parse import Parse
@@ -180,3 +180,17 @@ def test_recipes_that_are_none(tmp_path) -> None:
     (tmp_path / "y.py").write_text("")
     with pytest.raises(SettingsError, match="has a function"):
         load_recipe(Path(tmp_path / "y.py"), tmp_path, {})
+
+
+def test_a_stage_may_be_asked_for(tmp_path) -> None:
+    """Setting something of `substring` puts it before `decontaminate`; without that, the graph has no such stage."""
+    names, prints_of_dedup = {}, set()
+    for asked in (False, True):
+        overrides = {"ingest": {"paths": str(tmp_path)}, **({"substring": {"action": "cut"}} if asked else {})}
+        graph = load_recipe(PACKAGE_ROOT / "workflows" / "corpus.py", tmp_path / "runs", overrides)
+        names[asked] = [n.name for n in graph.nodes]
+        [clean] = [n for n in graph.nodes if n.name == "decontaminate"]
+        assert clean.inputs["documents"].node.name == ("substring" if asked else "dedup")
+        prints_of_dedup |= {n.fingerprint for n in graph.nodes if n.name == "dedup"}
+    assert [n for n in names[True] if n != "substring"] == names[False]
+    assert len(prints_of_dedup) == 1
