@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from schemas.corpus import Document
 from schemas.manifest import Manifest, Shard
+from schemas.table import Row
 from stages.base import PACKAGE_ROOT
 from stages.tables import Outputs
 
@@ -27,11 +28,21 @@ class Ran(NamedTuple):
 
 def write_documents(folder: Path, batches: Iterable[pa.StringArray]) -> Path:
     """Write texts as a finished table of documents; returns the table's folder for `--documents`."""
-    outputs = Outputs(folder, {"documents": Document}, (0, 1))
+    return write_table(folder, "documents", Document, _numbered(batches))
+
+
+def _numbered(batches: Iterable[pa.StringArray]) -> Iterator[pa.Table]:
     first = 0
     for texts in batches:
-        outputs["documents"].write(_rows(texts, first))
+        yield _rows(texts, first)
         first += len(texts)
+
+
+def write_table(folder: Path, name: str, row: type[Row], batches: Iterable[pa.Table]) -> Path:
+    """Write a finished table of one output; returns its folder."""
+    outputs = Outputs(folder, {name: row}, (0, 1))
+    for batch in batches:
+        outputs[name].write(batch)
     tables = outputs.close()
     shard = Shard(
         index=0, count=1, outputs=tables, dropped={}, started="", seconds=0.0, peak_memory_bytes=0, host="benchmark"
@@ -42,13 +53,13 @@ def write_documents(folder: Path, batches: Iterable[pa.StringArray]) -> Path:
         outputs=tables,
         shards=(shard,),
     ).write(folder)
-    return folder / "documents"
+    return folder / name
 
 
 def _rows(texts: pa.StringArray, first: int) -> pa.Table:
     schema, count = Document.arrow_schema(), len(texts)
     columns = {
-        "doc_id": pa.array([hashlib.sha256(b"%d" % i).hexdigest() for i in range(first, first + count)]),
+        "doc_id": doc_ids(first, count),
         "text": texts,
         "pages": pa.array([[]] * count, schema.field("pages").type),
         "path": pa.array([f"{i}.txt" for i in range(first, first + count)]),
@@ -60,6 +71,11 @@ def _rows(texts: pa.StringArray, first: int) -> pa.Table:
             empty = pa.array([[]] * count, field.type) if pa.types.is_list(field.type) else pa.nulls(count, field.type)
             columns[field.name] = pa.array([value] * count, pa.string()) if value else empty
     return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def doc_ids(first: int, count: int) -> pa.StringArray:
+    """The names of numbered documents."""
+    return pa.array([hashlib.sha256(b"%d" % i).hexdigest() for i in range(first, first + count)])
 
 
 def run_stage(name: str, out: Path, settings: dict[str, Any], inputs: dict[str, Path], workers: int) -> Ran:

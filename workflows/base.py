@@ -81,9 +81,9 @@ class Run:
     setting_problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # files to read that are not there: a plan can live with that
     contract_problems: list[str] = field(default_factory=list)
-    options: set[str] = field(default_factory=set)  # stages that the recipe asked about by `wants`
+    options: set[str] = field(default_factory=set)  # stages that the recipe asked about by `asked`
 
-    def wants(self, *stages: str) -> bool:
+    def asked(self, *stages: str) -> bool:
         """Whether the user has said anything of one of these stages, which the recipe leaves out otherwise."""
         self.options.update(stages)
         return not self.overrides.keys().isdisjoint(stages)

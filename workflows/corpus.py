@@ -4,10 +4,12 @@ from typing import NamedTuple
 
 from stages.decontaminate import Decontaminate
 from stages.dedup import Dedup
+from stages.embed import Embed
 from stages.filter import Filter
 from stages.ingest import Ingest
 from stages.parse import Parse
 from stages.register import Register
+from stages.semantic import Semantic
 from stages.sketch import Sketch
 from stages.substring import Substring
 from stages.tokenize import Tokenize
@@ -19,7 +21,7 @@ OPEN = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0", "CC-BY-2.0", "CC-BY-SA-4.0", "MIT",
 
 
 def workflow(run: Run) -> None:
-    """Ingest, parse, filter, sketch, dedup (substring), register, decontaminate, train_tokenizer, tokenize."""
+    """Ingest, parse, filter, sketch, dedup (substring, embed, semantic), register, decontaminate, train_tokenizer, tokenize."""
     corpus(run)
 
 
@@ -41,6 +43,9 @@ def corpus(run: Run) -> Corpus:
     unique = run(Dedup(), documents=kept["documents"], sketches=sketched["sketches"])
     if run.asked("substring"):
         unique = run(Substring(), documents=unique["documents"])
+    if run.asked("embed", "semantic"):
+        meant = run(Embed(), documents=unique["documents"])["embeddings"]
+        unique = run(Semantic(), documents=unique["documents"], sketches=sketched["sketches"], embeddings=meant)
     benchmarks = run(Register())
     clean = run(Decontaminate(), documents=unique["documents"], items=benchmarks["items"])
     made = run(TrainTokenizer(), documents=clean["documents"])

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from schemas.corpus import Certificate, DedupFile, Document, Dropped, Duplicate, RepeatedSpan, Sketch, SourceFile
+from schemas.corpus import (
+    Certificate,
+    DedupFile,
+    Document,
+    Dropped,
+    Duplicate,
+    Embedding,
+    RepeatedSpan,
+    SimilarityCount,
+    Sketch,
+    SourceFile,
+)
 from schemas.manifest import Output, lineage
 from schemas.tokens import TokenizedDocument
 from stages.base import SettingsError
@@ -25,8 +36,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 IDS = ("doc_id", "source_id", "row_id")  # columns that name a document
-LONG = {"text", "record", "band_keys"}  # columns that are not shown, nor read
-NO_ROWS = {Certificate.contract(), DedupFile.contract()}
+LONG = {"text", "record", "band_keys", "vector"}  # columns that are not shown, nor read
+NO_ROWS = {Certificate.contract(), DedupFile.contract(), SimilarityCount.contract()}
 MAX_COPIES = 10
 Fields = dict[str, Any]
 
@@ -170,6 +181,8 @@ def _duplicate(row: Fields) -> str:
 
 
 def _likeness(row: Fields) -> str:
+    if row["method"] == "semantic":
+        return f"same meaning, cosine {row['score']:.3f}"
     score = f", similarity {row['score']:.3f}" if row["score"] is not None else ""
     return f"{row['method']}{score}, {row['num_bands']} bands"
 
@@ -179,6 +192,10 @@ def _repeated(row: Fields) -> str:
     return (
         f"{does}: characters {row['start']}..{row['end']}, {row['num_words']} words of passage {row['passage_id'][:12]}"
     )
+
+
+def _embedding(row: Fields) -> str:
+    return f"embedded from {row['num_chunks']} chunks" if row["num_chunks"] else "not embedded: it has no words"
 
 
 def _tokens(row: Fields) -> str:
@@ -191,6 +208,7 @@ WORDS: Mapping[str, Callable[[Fields], str]] = {
     Sketch.contract(): _sketch,
     Duplicate.contract(): _duplicate,
     RepeatedSpan.contract(): _repeated,
+    Embedding.contract(): _embedding,
     Dropped.contract(): lambda row: f"dropped: {row['reason']}: {row['detail']}".removesuffix(": "),
     TokenizedDocument.contract(): _tokens,
 }

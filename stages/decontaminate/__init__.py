@@ -1,14 +1,14 @@
 """Decontaminate: take out of a corpus what benchmarks will ask."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from schemas.corpus import Document, Dropped
 from schemas.evaluation import BenchmarkItem, ItemOverlap, Planted
-from stages.base import SettingsError, Stage
+from stages.base import Stage
+from stages.embed import digest
 from stages.tables import Outputs, Reader
 
 
@@ -22,7 +22,7 @@ class Decontaminate(Stage):
     inputs = {"documents": Document, "items": BenchmarkItem}
     outputs = {"documents": Document, "overlaps": ItemOverlap, "planted": Planted, "dropped": Dropped}
     packages = ("numpy", "numba")
-    shares = ("stream",)
+    shares = ("stream", "embed")
     whole = frozenset({"items"})
     located = frozenset({"embeddings"})
     conserves = ("documents", "documents")
@@ -32,21 +32,14 @@ class Decontaminate(Stage):
     min_letters: Annotated[float, Field(ge=0.3, le=1)] = 0.46
     """Share of a long item's letter 4-grams that a stretch of text must have; a short item needs more (see `decide`)."""
     embeddings: str = ""
-    """Folder of a sentence-embedding model (Hugging Face layout) to ask about rewordings; empty: letters decide alone."""
+    """A sentence-embedding model to ask about rewordings, by folder or package as in `embed.model`; empty: letters alone."""
     min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.8
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the planted items."""
 
     def external(self) -> str:
-        """Return the digest of the embedding model's weights."""
-        if not self.embeddings:
-            return ""
-        from schemas.table import sha256_file
-
-        file = Path(self.embeddings).expanduser() / "model.safetensors"
-        if not file.is_file():
-            raise SettingsError(f"decontaminate.embeddings: no file {file}; give a folder with model.safetensors")
-        return sha256_file(file)
+        """Return the digest of the embedding model's files."""
+        return digest(self.embeddings, "decontaminate.embeddings") if self.embeddings else ""
 
     def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
         """Plant and find, then look through every document."""

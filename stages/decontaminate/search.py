@@ -1,5 +1,6 @@
 """The search: candidates by compiled code, a batch of documents at a time, decided one by one, and taken out."""
 
+import importlib.util
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,14 @@ import pyarrow as pa
 from schemas.corpus import Document
 from schemas.evaluation import BenchmarkItem, ItemOverlap
 from schemas.table import ContractError
-from stages.base import num_workers
+from stages.base import SettingsError, num_workers
 from stages.decontaminate import Decontaminate
 from stages.decontaminate.cut import cut
 from stages.decontaminate.decide import Cosine, Judge, Verdict
 from stages.decontaminate.needles import MIN_GRAMS, index, needle
 from stages.decontaminate.plant import plant
 from stages.decontaminate.windows import RUN_WORDS, windows
+from stages.embed import Embed
 from stages.tables import Outputs, Reader
 
 BATCH_ROWS = 64  # documents searched at a time by one thread
@@ -183,6 +185,11 @@ def _sentences(data: bytes, places: tuple[int, int, int, int]) -> tuple[int, int
 def _cosine(stage: Decontaminate) -> Cosine | None:
     if not stage.embeddings:
         return None
-    from stages.decontaminate.embeddings import Embeddings
+    if missing := [p for p in Embed.packages if importlib.util.find_spec(p) is None]:
+        cure = "pip install -e '.[embed]'"
+        raise SettingsError(
+            f"decontaminate.embeddings needs {len(missing)} more package(s), {', '.join(missing)}: {cure}"
+        )
+    from stages.embed.sentence import SentenceModel
 
-    return Embeddings(stage.embeddings).cosine
+    return SentenceModel(stage.embeddings, "decontaminate.embeddings").cosine

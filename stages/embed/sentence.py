@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ class SentenceModel:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(self.max_tokens)
         self.tokenizer.enable_padding()
+        self._one = lru_cache(maxsize=1 << 12)(lambda text: self([text])[0])
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """A unit vector a text (n, width). What a text has beyond `max_tokens` is not read."""
@@ -47,8 +49,7 @@ class SentenceModel:
 
     def cosine(self, a: str, b: str) -> float:
         """1 for the same meaning, about 0 for none in common."""
-        one, other = self([a])[0], self([b])[0]
-        return float(one @ other)
+        return float(self._one(a) @ self._one(b))
 
 
 def _max_tokens(folder: Path, most: int) -> int:

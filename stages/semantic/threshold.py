@@ -84,16 +84,16 @@ def curve(pairs: Pairs) -> list[Point]:
     for threshold in STEPS.tolist():
         found, wrong = (int(np.count_nonzero(side >= threshold)) for side in pairs)
         recall = found / len(pairs.copies) if len(pairs.copies) else 0.0
-        points.append(Point(threshold, found / (found + wrong) if found else 0.0, recall, wrong))
+        points.append(Point(threshold, found / (found + wrong) if found + wrong else 1.0, recall, wrong))
     return points
 
 
 def choose(points: Sequence[Point], precision: float) -> Point:
     """The least threshold from which on the precision is kept; `SettingsError` if none keeps it."""
     kept = [p for p in points if all(q.precision >= precision for q in points if q.threshold >= p.threshold)]
-    if not kept:
-        best = max(points, key=lambda p: p.precision)
-        raise SettingsError(f"no threshold has a precision of {precision}; the best is {best.precision:.3f}")
+    if not kept or not kept[0].recall:
+        best = max((p.precision for p in points if p.recall), default=0.0)
+        raise SettingsError(f"no threshold that finds copies has a precision of {precision}; the best is {best:.3f}")
     return kept[0]
 
 

@@ -122,7 +122,7 @@ def test_an_option_is_there_when_it_is_named(tmp_path, settings, names) -> None:
     run = Run(tmp_path, settings)
     found = run(Ingest())
     parsed = run(Parse(), sources=found["sources"])
-    if run.wants("sketch", "dedup"):
+    if run.asked("sketch", "dedup"):
         run(Sketch(), documents=parsed["documents"])
     run.check()
     assert [n.name for n in run.nodes] == ["ingest", "parse", *names]
@@ -131,7 +131,7 @@ def test_an_option_is_there_when_it_is_named(tmp_path, settings, names) -> None:
 def test_an_option_that_is_off_is_named(tmp_path) -> None:
     """Shards for an option that was not asked for are refused with how to ask for it."""
     run = Run(tmp_path, {}, {"sketch": 4})
-    assert not run.wants("sketch")
+    assert not run.asked("sketch")
     with pytest.raises(SettingsError, match="sketch: the recipe has no such stage; it is an option: --set sketch=on"):
         run.check()
 

@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from schemas.corpus import Sketch, SourceFile
+from schemas.corpus import Duplicate, Sketch, SourceFile
 from schemas.table import sha256_file
 from schemas.tokens import TokenizedDocument, TokenOrder
 from stages.dedup import Dedup
+from stages.semantic import Semantic
 from stages.tables import Reader
 from workflows.base import Node
 from workflows.forget.copies import ASKED, Fate, fate
@@ -112,8 +113,19 @@ class Plan(BaseModel):
             self.notes.append(
                 f"{unknown} documents were left out for one that only a filter knows; none of them comes back"
             )
+        for node in (n for n in nodes if isinstance(n.stage, Semantic)):
+            self._say_shadowed(node)
         if any(n.stage.name == "train_tokenizer" for n in nodes):
             self.notes.append("the tokenizer's merges were counted with the document among others, and stay")
+
+    def _say_shadowed(self, node: Node) -> None:
+        rows = Reader(node.path / "duplicates", Duplicate).table(["doc_id", "of"]).to_pylist()
+        count = sum(row["of"] in self.ids and row["doc_id"] not in self.ids for row in rows)
+        if count:
+            start = node.inputs["embeddings"].node.name
+            self.notes.append(
+                f"{count} documents that {node.name} left out for one that goes stay left out; to decide anew: --from {start} --force"
+            )
 
 
 def rows_of(reader: Reader, ids: frozenset[str]) -> Rows:

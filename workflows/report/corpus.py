@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from schemas.corpus import Document, Dropped, Duplicate, SourceFile
+from schemas.corpus import Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, SourceFile
 from schemas.tokens import TokenizedDocument, Tokenizer
 from workflows.report.tables import Tables
 
 MAX_EXAMPLES = 5
 MAX_SOURCES = 15
 HISTOGRAM_BINS = 24
+MIN_COSINE = 0.7
 UNKNOWN = "unknown"
 
 Rows = list[dict[str, Any]]
@@ -86,6 +87,42 @@ def duplicates(tables: Tables) -> Rows:
         FROM Duplicate GROUP BY method ORDER BY method
         """
     )
+
+
+def alike(tables: Tables) -> dict[str, Any] | None:
+    """What a comparison of meanings saw: documents by cosine to their nearest, by source, and pairs to judge by eye."""
+    if not tables.has(SimilarityCount) or not (bins := _similarity_bins(tables)):
+        return None
+    sources = tables.rows(
+        """
+        SELECT source AS name, sum(num_documents)::BIGINT AS num_documents, sum(num_removed)::BIGINT AS num_removed
+        FROM SimilarityCount GROUP BY source ORDER BY num_removed DESC, num_documents DESC, name
+        """
+    )
+    return {"bins": bins, "sources": sources[:MAX_SOURCES], "num_sources": len(sources), "pairs": _pairs(tables)}
+
+
+def _similarity_bins(tables: Tables) -> Rows:
+    """Documents by cosine to the nearest other one, nearest first; what lies under `MIN_COSINE` is one line."""
+    return tables.rows(
+        """
+        SELECT if(low < ?, 0, low) AS low, max(if(low < ?, ?, high)) AS high,
+            sum(num_documents)::BIGINT AS num_documents, sum(num_removed)::BIGINT AS num_removed
+        FROM SimilarityCount GROUP BY 1 ORDER BY 1 DESC
+        """,
+        [MIN_COSINE - 1e-6] * 2 + [MIN_COSINE],
+    )
+
+
+def _pairs(tables: Tables) -> Rows:
+    """Two documents a pair; one whose other half was taken down is left out."""
+    if not tables.has(SimilarityExample):
+        return []
+    found: dict[tuple[int, int], Rows] = {}
+    for row in tables.rows("SELECT * FROM SimilarityExample"):
+        found.setdefault((row["node"], row["pair"]), []).append(row)
+    whole = [pair for _, pair in sorted(found.items()) if len(pair) == 2]
+    return [{"score": one["score"], "removed": one["removed"], "documents": [one, other]} for one, other in whole]
 
 
 def tokens(tables: Tables) -> dict[str, Any] | None:

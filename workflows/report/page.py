@@ -88,13 +88,14 @@ def _drops(tables: Tables, summaries: Sequence[Summary]) -> list[Context]:
 
 
 def _corpus(tables: Tables) -> Context | None:
-    """Files, documents, pages, duplicates and tokens."""
+    """Files, documents, pages, duplicates, what means the same, and tokens."""
     tokens = corpus.tokens(tables)
     rows = {
         "found": corpus.found(tables),
         "documents": corpus.documents(tables),
         "pages": corpus.pages(tables),
         "duplicates": corpus.duplicates(tables),
+        "alike": corpus.alike(tables),
     }
     if tokens is None and not any(rows.values()):
         return None

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from schemas.corpus import Document, Dropped, Duplicate, SourceFile
+from schemas.corpus import Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, SourceFile
 from schemas.evaluation import Sample, Score
 from schemas.serving import Endpoint
 from schemas.table import ContractError, Row
@@ -21,8 +21,8 @@ from stages.tables import Reader
 from workflows.report.summary import Summary
 
 SHOWN: tuple[type[Row], ...] = (
-    SourceFile, Document, Dropped, Duplicate, Tokenizer, Fertility, TokenizedDocument, TokenOrder, MixtureShare,
-    TrainStep, BatchLedger, Validation, Checkpoint, Model, Score, Sample, Endpoint,
+    SourceFile, Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, Tokenizer, Fertility, TokenizedDocument,
+    TokenOrder, MixtureShare, TrainStep, BatchLedger, Validation, Checkpoint, Model, Score, Sample, Endpoint,
 )  # fmt: skip
 CONFIG: dict[str, Any] = {"threads": "1", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 

@@ -1,10 +1,17 @@
 """Which stretch holds which item, and how."""
 
+from pathlib import Path
+
 import pytest
 
 from schemas.evaluation import BenchmarkItem
+from stages.base import SettingsError
+from stages.decontaminate import Decontaminate
 from stages.decontaminate.decide import MOST, Judge, letters_of
+from stages.decontaminate.search import Search
+from stages.embed import WHEEL
 from tests.stages.decontaminate.conftest import FILLER, QUESTIONS
+from tests.stages.embed.models import needs_wheel
 
 NAMES = list(QUESTIONS)
 
@@ -54,6 +61,27 @@ def test_meaning_is_asked_last(items: list[BenchmarkItem]) -> None:
     assert judge(items, "ducks", HALF, cosine=0.9) == "semantic"
     assert judge(items, "ducks", HALF, cosine=0.7) is None
     assert judge(items, "ducks", "Quite other words, about hills.", cosine=1.0) is None
+
+
+@needs_wheel
+def test_real_weights_find_a_rewording(items: list[BenchmarkItem]) -> None:
+    """With the embeddings of a real model, half an item in other words is that item, and other questions on ducks are not."""
+    search = Search(Decontaminate(embeddings=WHEEL, min_cosine=0.7), items)
+    found = search.judge(NAMES.index("ducks"), HALF)
+    assert found is not None
+    assert found.tier == "semantic"
+    assert 0.7 <= found.score <= 1
+    other = "A farmer keeps 16 ducks. In the morning the farmer and the dog drive them to the market of the village for two days."
+    assert search.judge(NAMES.index("ducks"), other) is None
+    assert Decontaminate(embeddings=WHEEL).external() != Decontaminate().external() == ""
+
+
+def test_a_model_that_is_not_there_is_named(items: list[BenchmarkItem], tmp_path: Path) -> None:
+    """An empty folder is refused by the name of the setting, when planning as when working."""
+    stage = Decontaminate(embeddings=str(tmp_path))
+    for ask in (stage.external, lambda: Search(stage, items)):
+        with pytest.raises(SettingsError, match=r"decontaminate\.embeddings: .* has no model\.safetensors"):
+            ask()
 
 
 def test_short_items_need_more(items: list[BenchmarkItem]) -> None:

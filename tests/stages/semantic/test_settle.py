@@ -57,7 +57,7 @@ facts = st.builds(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(facts, min_size=2, max_size=8))
 def test_the_best_copy_is_that_of_dedup(tmp_path_factory: pytest.TempPathFactory, found: list[dict]) -> None:
     """Documents stand in the order of dedup's rule, whatever the order of their sketches; equals as they come."""

@@ -60,7 +60,7 @@ def test_curve_and_choice() -> None:
 def test_no_choice_is_said() -> None:
     """If no threshold is precise enough the best that there is is named."""
     with pytest.raises(SettingsError, match=r"precision of 0\.95; the best is 0\.400"):
-        choose([Point(0.5, 0.4, 1, 3), Point(0.6, 0, 0, 0)], 0.95)
+        choose([Point(0.5, 0.4, 1, 3), Point(0.6, 1.0, 0, 0)], 0.95)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.corpus import Document, Dropped
+from schemas.corpus import Document, Dropped, SimilarityCount, SimilarityExample
 from schemas.tokens import TokenizedDocument
 from stages.base import Stage
 from stages.tables import Reader
 from tests.workflows.report.fake_run import FakeRun, Node, digest
 from workflows.report import corpus
+from workflows.report.page import render
 from workflows.report.tables import Tables
 
 Open = Callable[[Sequence[Node]], Tables]
@@ -29,6 +30,13 @@ class Judge(Stage):
 
     name = "judge"
     outputs = {"dropped": Dropped}
+
+
+class Compare(Stage):
+    """Compares meanings."""
+
+    name = "compare"
+    outputs = {"similarities": SimilarityCount, "examples": SimilarityExample}
 
 
 def rows_of(run: FakeRun, name: str, table: str) -> list[Any]:
@@ -146,9 +154,63 @@ def test_examples_are_few_and_the_first(tmp_path: Path, tables_of: Open) -> None
     assert len(found) == 2 * corpus.MAX_EXAMPLES
 
 
+def compared(folder: Path) -> FakeRun:
+    """A run that compared documents of two sources, and shows two pairs and half of a third."""
+    run = FakeRun(folder)
+    counts = [
+        ("a", 0.2, 5, 0),
+        ("a", 0.5, 3, 0),
+        ("a", 0.7, 2, 0),
+        ("b", 0.7, 1, 0),
+        ("a", 0.96, 2, 1),
+        ("b", 0.96, 4, 4),
+    ]
+    bins = [
+        SimilarityCount(source=s, low=low, high=low + 0.02, num_documents=n, num_removed=gone)
+        for s, low, n, gone in counts
+    ]
+    shown = [
+        SimilarityExample(
+            pair=n // 2,
+            doc_id=digest(str(n)),
+            path=f"{n}.txt",
+            score=0.97 - n / 100,
+            removed=n == 0,
+            text=f"<b>text {n}",
+        )
+        for n in range(5)
+    ]
+    run.finish(run.node(Compare()), 1.0, similarities=bins, examples=shown)
+    return run
+
+
+def test_meanings_are_counted_by_likeness_and_source(tmp_path: Path, tables_of: Open) -> None:
+    """Cosines come nearest first with all that is far in one line, sources by what they lose, pairs only if whole."""
+    found = corpus.alike(tables_of(compared(tmp_path).nodes))
+    assert found is not None
+    bins = [(round(r["low"], 2), round(r["high"], 2), r["num_documents"], r["num_removed"]) for r in found["bins"]]
+    assert bins == [(0.96, 0.98, 6, 5), (0.7, 0.72, 3, 0), (0.0, 0.7, 8, 0)]
+    assert found["sources"] == [
+        {"name": "b", "num_documents": 5, "num_removed": 4},
+        {"name": "a", "num_documents": 12, "num_removed": 1},
+    ]
+    pairs = [([d["path"] for d in p["documents"]], p["removed"]) for p in found["pairs"]]
+    assert pairs == [(["0.txt", "1.txt"], True), (["2.txt", "3.txt"], False)]
+
+
+def test_meanings_are_on_the_page(tmp_path: Path) -> None:
+    """The report shows the counts and the pairs, with texts as text."""
+    page = render(compared(tmp_path).nodes, "corpus")
+    assert "0.96 to 0.98" in page
+    assert "80.0 %" in page
+    assert "&lt;b&gt;text 2" in page
+    assert "<b>text" not in page
+
+
 def test_nothing_is_found_without_tables(tables_of: Open) -> None:
     """Where no stage is done, every query says so with nothing."""
     empty = tables_of([])
     assert corpus.tokens(empty) is None
+    assert corpus.alike(empty) is None
     for query in (corpus.drop_examples, corpus.found, corpus.documents, corpus.pages, corpus.duplicates):
         assert query(empty) == []
