@@ -73,7 +73,7 @@ def accuracy(options: Options) -> Iterator[Comparison]:
         yield from _links(_abstracts(articles[: 200 if options.quick else None]))
         size = 120 if options.quick else 800
         for share in SHARES:
-            settings = _tuned(_construct(tuning, share, size, seed=1))
+            settings = _tuned(_construct(tuning, share, min(size, len(tuning)), seed=1))
             yield _f1(f"{share:.0%} copies", _construct(others, share, size, seed=2), settings)
         names = [f"other {i}" for i in range(len(others))]
         among = Texts(labelled.texts + others, labelled.origins + names)
