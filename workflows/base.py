@@ -101,10 +101,6 @@ class Run:
         self.nodes.append(node)
         return node
 
-    def asked(self, name: str) -> bool:
-        """Whether the user set something of a stage: for those that a recipe has only then."""
-        return name in self.overrides
-
     def check(self) -> None:
         """Raise on anything that does not fit, all problems at once."""
         known = {n.name for n in self.nodes} | {n.stage.name for n in self.nodes}
