@@ -136,6 +136,19 @@ def test_an_option_that_is_off_is_named(tmp_path) -> None:
         run.check()
 
 
+@pytest.mark.parametrize("word", ["semantic", "embed"])
+def test_meanings_are_compared_on_demand(tmp_path, word) -> None:
+    """Said anything of either, both stages stand between dedup and decontaminate; without it nothing before them changes."""
+    recipe, runs = PACKAGE_ROOT / "workflows" / "corpus.py", tmp_path / "runs"
+    ingest = {"ingest": {"paths": str(tmp_path)}}
+    without, asked = (load_recipe(recipe, runs, {**ingest, **more}).nodes for more in ({}, {word: {}}))
+    assert [n.name for n in asked if n.name not in {m.name for m in without}] == ["embed", "semantic"]
+    by_name = {n.name: n for n in asked}
+    assert by_name["decontaminate"].inputs["documents"].node is by_name["semantic"]
+    assert {p.node.name for p in by_name["semantic"].inputs.values()} == {"dedup", "sketch", "embed"}
+    assert by_name["dedup"].fingerprint == next(n.fingerprint for n in without if n.name == "dedup")
+
+
 def test_missing_files_do_not_stop_a_plan(tmp_path) -> None:
     """A folder that is not there is remembered as missing; the graph is still built."""
     run = chain(Run(tmp_path, {"ingest": {"paths": str(tmp_path / "nowhere")}}))
