@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format stub clean
+.PHONY: help install demo test lint format stub base image test-containers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,20 @@ format: $(STAMP) ## let ruff mend what it can
 
 stub: $(STAMP) ## the whole graph with sample rows, in seconds
 	$(BIN)/parsl run workflows/pretrain.py --site laptop --stub
+
+# Offline: `make base` first; `make image` then builds from it, else from an image of a registry.
+KIND ?= cpu
+BASE ?= $(wildcard build/base.tar)
+
+base: $(STAMP) ## a base for images where no registry of images can be reached (needs mmdebstrap)
+	$(BIN)/python -m containers base build/base.tar
+
+image: $(STAMP) ## build and test the image of a stage: make image STAGE=parse [KIND=cuda] [BASE=...]
+	$(BIN)/python -m containers build $(STAGE) --kind $(KIND) $(if $(BASE),--base $(BASE))
+
+test-containers: $(STAMP) ## the same rows in the environment, under bubblewrap and in real images (slow; needs Apptainer)
+	$(BIN)/python -m containers build ingest parse dedup tokenize pretrain $(if $(BASE),--base $(BASE))
+	$(BIN)/python -m pytest -q -rs tests/containers/test_parity.py
 
 clean: ## remove runs, the demo corpus and caches; keeps .venv
 	rm -rf runs build examples/corpus examples/corpus-truth .mypy_cache .ruff_cache .pytest_cache

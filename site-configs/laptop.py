@@ -27,13 +27,17 @@ def parsl_config(run_dir: Path) -> Any:
 env = {"BOREALIS_WORKERS": str(len(os.sched_getaffinity(0))), "OMP_WAIT_POLICY": "PASSIVE"}
 here = Resource(executor="local", env=env)
 
+root = Path(os.environ.get("BOREALIS_ROOT", "runs")).absolute()
+# A container's stage has Apptainer between itself and the runner: that it is told when the runner dies, and passes it on.
+follow = ("setpriv", "--pdeathsig", "TERM")
+
 site = Site(
     name="laptop",
     description="this machine",
-    root=Path(os.environ.get("BOREALIS_ROOT", "runs")).absolute(),
+    root=root,
     resources={"cpu": here, "gpu": here, "gpus": here, "service": here},
     parsl_config=parsl_config,
-    container=("apptainer", "exec", "--userns", "--bind", ".", "{image}"),
+    container=(*follow, "apptainer", "exec", "--userns", "--bind", f"{root}", "{image}"),
 )
 
 fresh_config = partial(site.parsl_config, site.root / "parsl")  # for parsl-perf --config

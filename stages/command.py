@@ -228,6 +228,8 @@ def _installed(package: str) -> bool:
 
 
 def _git_commit() -> str:
+    if commit := os.environ.get("BOREALIS_COMMIT"):  # an image has its code without the history
+        return commit
     git = shutil.which("git")
     if git is None or not (PACKAGE_ROOT / ".git").exists():
         return ""

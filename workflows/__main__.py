@@ -1,6 +1,6 @@
-"""The command `parsl`: run, plan, doctor, status, report, trace, why, forget, ask, stop, stages. `python -m workflows` is the same.
+"""The command `parsl`: run, plan, doctor, status, logs, attach, cancel, report, trace, why, forget, ask, stop, stages.
 
-Parsl itself ships no command of this name (a test watches for that).
+`python -m workflows` is the same. Parsl itself ships no command of this name (a test watches for that).
 """
 
 import argparse
@@ -59,8 +59,12 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(required=True, metavar="COMMAND")
     run = _verb(verbs, "run", commands.run, "run what is not done yet, then write the report")
     run.add_argument("--force", action="store_true", help="redo the selected stages even if they are done")
+    _endpoint(run)
     _verb(verbs, "plan", commands.plan, "what would run, what is done, and why; runs nothing")
-    _verb(verbs, "status", commands.status, "how far each stage is")
+    status = _verb(verbs, "status", commands.status, "how far each stage is")
+    status.add_argument("--run", metavar="ID", help="of a run that was sent to an endpoint")
+    _endpoint(status)
+    _remote(verbs)
     _verb(verbs, "report", commands.report, "write the report again")
     _trace(verbs)
     words = "a document's whole life, from its file to the token file or to the reason it was dropped"
@@ -82,6 +86,22 @@ def parser() -> argparse.ArgumentParser:
         do=commands.stages
     )
     return top
+
+
+def _remote(verbs: Any) -> None:
+    words = {"logs": "what a run on an endpoint has printed", "cancel": "end a run on an endpoint"}
+    for name, help_words in {**words, "attach": "follow a run on an endpoint until it ends"}.items():
+        verb = verbs.add_parser(name, help=help_words, description=help_words)
+        verb.add_argument("--run", metavar="ID", required=True, help="as `parsl run --endpoint` printed it")
+        verb.add_argument("--site", default="laptop", help="with --endpoint: the site there")
+        _endpoint(verb)
+        verb.set_defaults(do=getattr(commands, name))
+
+
+def _endpoint(verb: argparse.ArgumentParser) -> None:
+    words = "run through this endpoint of Globus Compute, detached; `here`: detached on this machine"
+    verb.add_argument("--endpoint", metavar="UUID", help=words)
+    verb.add_argument("--project", type=Path, metavar="DIR", help="where this project lies on the endpoint's machine")
 
 
 def _verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser:

@@ -25,10 +25,15 @@ EXIT_FAILED = 1
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """`parsl run`: what is selected and not done, then the report and where the model answers."""
+    if options.endpoint:
+        from workflows.remote.commands import start
+
+        return start(options, console)
     from workflows.execute import prepare
 
     machine, nodes, selected, missing = _open(options)
     missing += _unfit(machine.site)
+    missing += machine.missing_images(selected)
     if missing:
         raise SettingsError("\n".join(missing))
     todo = [n for n in selected if options.force or not n.done]
@@ -58,7 +63,7 @@ def plan(options: argparse.Namespace, console: Console) -> int:
     console.print(f", about {sum(known):.0f} s going by the last time" if known else "")
     for node in selected:
         _print_place(node, machine, console)
-    for problem in [*missing, *_unfit(machine.site)]:
+    for problem in [*missing, *_unfit(machine.site), *machine.missing_images(selected)]:
         console.print(f"\nbefore a run: {problem}", markup=False)
     return 0
 
@@ -71,11 +76,36 @@ def doctor(options: argparse.Namespace, console: Console) -> int:
 
 
 def status(options: argparse.Namespace, console: Console) -> int:
-    """`parsl status`: done, running (with progress), failed (with the log) or not started."""
+    """`parsl status`: done, running (with progress), failed (with the log) or not started; `--run`: of a run elsewhere."""
+    if options.run:
+        from workflows.remote.commands import status as remote_status
+
+        return remote_status(options, console)
     machine, _, selected, _ = _open(options)
     for node in selected:
         console.print(f"{node.name:<16}{_status(node, machine)}", markup=False)
     return 0
+
+
+def logs(options: argparse.Namespace, console: Console) -> int:
+    """`parsl logs`: the end of what a run on an endpoint has printed."""
+    from workflows.remote.commands import logs as remote_logs
+
+    return remote_logs(options, console)
+
+
+def cancel(options: argparse.Namespace, console: Console) -> int:
+    """`parsl cancel`: end a run on an endpoint."""
+    from workflows.remote.commands import cancel as remote_cancel
+
+    return remote_cancel(options, console)
+
+
+def attach(options: argparse.Namespace, console: Console) -> int:
+    """`parsl attach`: follow a run on an endpoint until it ends."""
+    from workflows.remote.commands import attach as remote_attach
+
+    return remote_attach(options, console)
 
 
 def report(options: argparse.Namespace, console: Console) -> int:

@@ -54,6 +54,18 @@ class Machine:
         arguments = [*self.arguments(node), *more]
         return self.site.command(node.stage.name, node.stage.resources, arguments, container=self.container)
 
+    def missing_images(self, nodes: Sequence[Node]) -> list[str]:
+        """What has to be built before these nodes can run in containers; nothing where they do not."""
+        if not self.container:
+            return []
+        pairs = {n.stage.name: self.site.resources[n.stage.resources] for n in nodes}
+        images = {name: self.site.image(name, resource) for name, resource in pairs.items()}
+        return [
+            f"no image {image}: make image STAGE={name} KIND={pairs[name].base}"
+            for name, image in images.items()
+            if not (PACKAGE_ROOT / image).is_file()
+        ]
+
     def tasks(self, node: Node) -> list[Task]:
         """What is left to do for a node: its shards that have no record, then the commit."""
         count = node.shards
