@@ -37,6 +37,26 @@ class PageSpan(Row):
     origin: Origin
 
 
+class Route(Row):
+    """Why a page was read by which parser, under a budget.
+
+    `reason` is a rule's (`no text`, `garbled`, `suspect`: the layer is broken; with `, price`: but it was too dear; `empty`:
+    nothing is there), or `gain`, `no gain` and `price` of a page with a good layer. `quality` is expected of the text layer, `gain` and `seconds` of the parser chosen, or of the best one where none was;
+    `price` is the gain a second above which pages were read when this one was decided. `strange` pages have features that
+    the router was not trained on.
+    """
+
+    doc_id: Sha256
+    page: Int32
+    parser: str
+    reason: str
+    quality: Float32
+    gain: Float32
+    seconds: Float32
+    price: float
+    strange: bool
+
+
 class Document(Row):
     """A document's text and where it came from. `doc_id` is its source's digest, so it never changes on the way."""
 

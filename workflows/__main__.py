@@ -1,4 +1,4 @@
-"""The command `parsl`: run, plan, doctor, status, logs, attach, cancel, report, trace, why, forget, ask, stop, stages.
+"""The command `parsl`: run, plan, doctor, status, logs, attach, cancel, report, trace, why, forget, ask, ...
 
 `python -m workflows` is the same. Parsl itself ships no command of this name (a test watches for that).
 """
@@ -19,6 +19,7 @@ from workflows.overrides import read_overrides
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_CONTRACT, EXIT_INTERRUPTED = 1, 2, 3, 130
 WIDE = 200
+WEIGHTS = PACKAGE_ROOT / "stages" / "parse" / "router" / "weights.json"
 PRETRAIN = PACKAGE_ROOT / "workflows" / "pretrain.py"
 
 
@@ -82,6 +83,14 @@ def parser() -> argparse.ArgumentParser:
     for verb, do in ((ask, commands.ask), (stop, commands.stop), (doctor, commands.doctor)):
         verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
         verb.set_defaults(do=do)
+    learn = verbs.add_parser("train-router", help="learn which pages are worth reading again (see parse.budget)")
+    learn.add_argument("--pages", type=int, default=240, help="generated pages to read (default: 240, 20 minutes)")
+    learn.add_argument(
+        "--data", type=Path, metavar="DIR", help="papers with their texts, laid out as docs/parse.md says"
+    )
+    learn.add_argument("--folder", type=Path, default=PACKAGE_ROOT / "build", help="where pages and readings are kept")
+    learn.add_argument("--out", type=Path, default=WEIGHTS, help="the weights; the plot goes beside them")
+    learn.set_defaults(do=commands.train_router)
     verbs.add_parser("stages", help="list the stages with their settings and contracts").set_defaults(
         do=commands.stages
     )

@@ -157,6 +157,13 @@ def stop(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def train_router(options: argparse.Namespace, console: Console) -> int:
+    """`parsl train-router`: new weights for the router of parse, with their calibration plot."""
+    from workflows.train_router import train_router as learn
+
+    return learn(options, console)
+
+
 def stages(_options: argparse.Namespace, console: Console) -> int:
     """`parsl stages`: every stage with its contract and its settings' defaults."""
     for stage in all_stages():

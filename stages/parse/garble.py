@@ -46,7 +46,7 @@ def bad_share(text: str) -> float:
 def better(layer: Page, read: Page) -> Page:
     """The text layer or what OCR read: fewer surprising letters win, unless the reader saw much less."""
     ours, theirs = surprise(layer.text), surprise(read.text)
-    if layer.verdict == "suspect" and len(read.text) < 0.3 * len(layer.text):
+    if layer.verdict in {"good", "suspect"} and len(read.text) < 0.3 * len(layer.text):
         return layer
     if layer.verdict == "suspect" and ours is not None and theirs is not None and ours <= theirs:
         return layer

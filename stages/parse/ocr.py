@@ -12,7 +12,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from statistics import median
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from stages.parse.lines import Line
 
@@ -31,7 +31,7 @@ class Engine(Protocol):
 
 
 @functools.cache
-def engine(name: Literal["tesseract", "rapidocr"], language: str) -> Engine:
+def engine(name: str, language: str) -> Engine:
     """The engine, loaded once in a process."""
     return Tesseract(language) if name == "tesseract" else Rapid()
 

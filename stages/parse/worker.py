@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from schemas.corpus import PageSpan
 from stages.parse.garble import better
@@ -14,7 +13,7 @@ from stages.parse.pool import At
 
 @dataclass(frozen=True)
 class ReadTask:
-    """Read a source. `skip` names pages that an earlier try was lost at, and how."""
+    """Read a source. `skip` names pages that an earlier try was lost at, and how; `route` asks for a PDF's pages."""
 
     index: int
     media_type: str
@@ -24,6 +23,7 @@ class ReadTask:
     min_chars: int
     ocr: bool
     skip: Mapping[int, str] = field(default_factory=dict)
+    route: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class OcrTask:
     index: int
     path: str
     number: int
-    engine: Literal["tesseract", "rapidocr"]
+    engine: str
     language: str
     dpi: int
 
@@ -49,7 +49,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A PDF some pages of which have to be read from their pictures."""
+    """A PDF some pages of which have to be read from their pictures, or may be."""
 
     pages: tuple[Page, ...]
     title: str | None
@@ -108,7 +108,7 @@ def read_pdf(task: ReadTask) -> Iterator[At | Text | Unfinished | Refused]:
             pages.append(pdf.read_page(document, number - 1))
     title = pdf.metadata_title(document)
     document.close()
-    if task.ocr and any(page.needs_ocr for page in pages):
+    if task.route or (task.ocr and any(page.needs_ocr for page in pages)):
         yield Unfinished(tuple(pages), title)
     else:
         yield finish(pages, title, task.min_chars)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stages.parse.train import typeset, wear
 
-VERSION = 1  # of what is drawn: goes up when the same number gives another page
+VERSION = 2  # of what is drawn: goes up when the same number gives another page
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,23 @@ class Known:
     kind: str
 
 
-def generated(folder: Path, count: int, seed: int = 0) -> Iterator[Known]:
-    """Pages 0 to `count` of a seed; those that `folder` has already are not made again."""
+def generated(folder: Path, count: int, seed: int = 0, *, pixels: bool = True) -> Iterator[Known]:
+    """Pages 0 to `count` of a seed; those that `folder` has already are not made again. See `wear` for `pixels`."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        file = folder / f"{seed}-{number:05d}-v{VERSION}.pdf"
+        file = folder / f"{seed}-{number:05d}-v{VERSION}{'' if pixels else '-grey'}.pdf"
         facts = file.with_suffix(".json")
         if not facts.is_file():
-            known, data = _made(file, number, seed)
+            known, data = _made(file, number, seed, pixels=pixels)
             file.write_bytes(data)
             facts.write_text(json.dumps(asdict(known) | {"path": file.name}, ensure_ascii=False))
         fields = json.loads(facts.read_text())
         yield Known(**(fields | {"path": file}))
 
 
-def _made(file: Path, number: int, seed: int) -> tuple[Known, bytes]:
+def _made(file: Path, number: int, seed: int, *, pixels: bool) -> tuple[Known, bytes]:
     rng = random.Random(f"{seed}/{number}")
     families = list(typeset.FAMILIES)
     family, kind = families[number % len(families)], wear.draw(rng)
     data, truth = typeset.page(family, f"{seed}/{number}")
-    return Known(file, 0, "" if kind == "photo" else truth, family, kind), wear.wear(data, kind, rng)
+    return Known(file, 0, "" if kind == "photo" else truth, family, kind), wear.wear(data, kind, rng, pixels=pixels)

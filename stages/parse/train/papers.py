@@ -47,6 +47,13 @@ UNITS = _words(
     "nm;µm;mm;cm;kg;mg/L;mol/L;kJ/mol;MPa;GPa;W/(m K);°C;K;Hz;kHz;eV;mV;%;s;min;h;mL;µg/mL;kPa",
     ";",
 )
+TERMS = _words(
+    "mRNA DNA pH PubMed GitHub RNA-seq NaN MATLAB eLife PhD McNemar JavaScript IgG qPCR UniProt FDA WHO HIV-1 ad-hoc in-vitro "
+    "non-linear state-of-the-art e.g. i.e. vs. approx. Fig. et ca. cf. ANOVA MSc iOS OpenMP LaTeX NumPy log10 F-statistic"
+)
+PLACES = _words(
+    "Aarhus Bologna Cusco Dakar Espoo Fukuoka Graz Hanoi Izmir Jaipur Kigali Leuven Malmö Nîmes Osório Plzeň"
+)
 GREEK = "αβγδεζηθκλμνξπρστφχψω"
 FACE = {"sub": "₀₁₂₃₄₅₆₇₈₉", "sup": "⁰¹²³⁴⁵⁶⁷⁸⁹"}
 
@@ -72,7 +79,7 @@ class Writer:
             "method": lambda: rng.choice(METHODS), "mol": lambda: rng.choice(MOLECULES), "p": self._power,
             "gene": lambda: rng.choice(GENES), "g": lambda: rng.choice(GREEK), "u": lambda: rng.choice(UNITS),
             "n": self._decimal, "m": self._decimal, "s": lambda: f"{rng.uniform(0, 2):.2f}",
-            "name": lambda: rng.choice(NAMES), "pv": lambda: f"0.0{rng.randrange(10, 99)}",
+            "term": lambda: rng.choice(TERMS), "name": lambda: rng.choice(NAMES), "pv": lambda: f"0.0{rng.randrange(10, 99)}",
             "k": lambda: str(rng.randrange(2, 400)), "fold": lambda: f"{rng.uniform(1, 9):.1f}",
             "pct": lambda: str(rng.randrange(5, 99)),
         }  # fmt: skip
@@ -83,8 +90,11 @@ class Writer:
 
     def blocks(self, count: int) -> list[Block]:
         """A page's blocks, about `count` of them, figures with their captions."""
-        draw = ("text",) * 8 + ("heading", "equation", "equation", "table", "figure", "list")
-        found = [self.title(), *([self._heading()] * self.rng.randrange(2))] if self.rng.random() < 0.25 else []
+        draw = ("text",) * 8 + ("heading", "equation", "equation", "table", "figure", "list", "reference", "address")
+        start = self.rng.random()
+        if start < 0.12:  # the last page of a paper
+            return [Block("heading", "References"), *(self.reference() for _ in range(3 * count))]
+        found = [self.title(), self.address(), self.address()] if start < 0.3 else []
         while len(found) < count:
             found += self._drawn(self.rng.choice(draw))
         return found
@@ -95,17 +105,57 @@ class Writer:
 
     def _drawn(self, kind: str) -> list[Block]:
         match kind:
-            case "heading":
-                return [self._heading()]
-            case "equation":
-                return [self.equation()]
             case "table":
                 return [self._caption("Table"), self.table()]
             case "figure":
                 return [Block(self.rng.choice(("figure", "photo")), ""), self._caption("Figure")]
+            case "reference":
+                return [self.reference() for _ in range(self.rng.randrange(2, 5))]
             case "list":
                 return [Block("list", self.sentence()) for _ in range(self.rng.randrange(2, 4))]
-        return [self.paragraph()]
+        single = {"heading": self._heading, "equation": self.equation, "address": self.address, "text": self.paragraph}
+        return [single[kind]()]
+
+    def reference(self) -> Block:
+        """An entry of a list of references."""
+        rng = self.rng
+        people = ", ".join(f"{rng.choice(NAMES)} {self._initials()}" for _ in range(rng.randrange(1, 5)))
+        title = f"{self._adjective().capitalize()} {self._noun()} and {rng.choice(TERMS)} of the {self._noun()}"
+        first = rng.randrange(10, 2000)
+        where = f"J. {self._noun().capitalize()} Sci. {rng.randrange(1980, 2026)};{rng.randrange(1, 90)}({rng.randrange(1, 12)})"
+        link = rng.choice(
+            (f" doi:10.{rng.randrange(1000, 9999)}/{self._code()}", f" https://{self._code()}.org/{self._code()}", "")
+        )
+        return Block(
+            "list", f"{rng.randrange(1, 90)}. {people}. {title}. {where}:{first}–{first + rng.randrange(2, 20)}.{link}"
+        )
+
+    def address(self) -> Block:
+        """Where authors work and how to reach them, or the small print of a journal."""
+        rng, name = self.rng, self.rng.choice(NAMES)
+        digits = [rng.randrange(1000, 9999) for _ in range(3)]
+        address = f"{self._initials()} {name}, Department of {self._noun().capitalize()} Research, University of "
+        address += (
+            f"{rng.choice(PLACES)}, {digits[0]} {rng.choice(PLACES)}. E-mail: {name.lower()}@{self._code()}.edu. "
+        )
+        address += f"ORCID: 0000-0002-{digits[1]}-{digits[2]}"
+        licence = f"Received {rng.randrange(1, 28)} May {rng.randrange(1990, 2026)}; © The Author(s), CC BY 4.0, "
+        licence += f"http://{self._code()}.org/licenses/by/4.0/ (ISSN {digits[0]}-{digits[1]})."
+        code = (
+            f"The code ({self._code()}.py, v{rng.randrange(1, 9)}.{rng.randrange(20)}) is at https://{self._code()}.io/"
+        )
+        code += f"{self._code()}_{name} under the MIT licence; see also {rng.choice(TERMS)} and {rng.choice(TERMS)}."
+        return Block("text", rng.choice((address, licence, code)))
+
+    def _initials(self) -> str:
+        return " ".join(
+            self.rng.choice("ABCDEFGHJKLMNPRSTW") + self.rng.choice((".", "")) for _ in range(self.rng.randrange(1, 3))
+        )
+
+    def _code(self) -> str:
+        letters = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+        inner = "".join(self.rng.choice(letters) for _ in range(self.rng.randrange(1, 6)))
+        return self._noun()[:4] + inner + self.rng.choice(letters[:26])
 
     def paragraph(self) -> Block:
         """Two to six sentences."""
@@ -144,6 +194,8 @@ class Writer:
             "However, the {noun} {verb} much more slowly than the {noun2}, which suggests a {adj} {noun3}.",
             "After {k} h in {mol} at −{k2} °C, the {noun} {verb} to {pct} % of its first value.",
             "We therefore fitted the {adj} model to the {noun} data of {k} {noun2}s {cite}.",
+            "{name} and {name2} ({term}, {term2}) compared {noun}s by {method}, {term3} the {adj} {noun2} (N = {k}).",
+            "This {noun} is part of {term} and was {adj}; its {noun2} ({term2}) is not, as {name} notes {cite}.",
         ))  # fmt: skip
         return form.format_map(self)
 

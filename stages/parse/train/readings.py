@@ -8,13 +8,11 @@ import json
 import os
 from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from stages.parse import pdf
 from stages.parse.lines import Line, Page
 from stages.parse.ocr import DPI, engine
-
-Parser = Literal["tesseract", "rapidocr"]
 
 
 class Reading(NamedTuple):
@@ -31,7 +29,7 @@ class Readings:
         self.folder, self.language = folder, language
         folder.mkdir(parents=True, exist_ok=True)
 
-    def read(self, path: Path, index: int, parser: Parser) -> Reading:
+    def read(self, path: Path, index: int, parser: str) -> Reading:
         """Page `index` (from 0) of a PDF by an OCR engine."""
         file = self.folder / f"{_digest(path)}-{index}-{parser}-{DPI[parser]}.json"
         if not file.is_file():
@@ -42,7 +40,7 @@ class Readings:
             fields["seconds"],
         )
 
-    def _made(self, path: Path, index: int, parser: Parser) -> Reading:
+    def _made(self, path: Path, index: int, parser: str) -> Reading:
         reader = engine(parser, self.language)
         started = _processor_seconds()
         document = pdf.open_pdf(str(path))

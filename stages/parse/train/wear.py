@@ -1,6 +1,7 @@
 """What happens to generated pages: scans good and bad, text layers behind them, and fonts whose maps lie.
 
-Each is a function of PDF bytes and a generator of random numbers; `wear` draws one. The strength of every wear is drawn
+A picture has a layer behind it that is made from the page's lines (`LAYERS`); what else happens is done to the PDF
+(`KINDS`). The strength of every wear is drawn
 from a range that goes from unseen to hopeless, so that the router learns where the gain lies and not what the kinds are.
 """
 
@@ -27,38 +28,36 @@ CONFUSED = {
 NOISE = "~^*'`_|\\;:"
 
 
-def wear(data: bytes, kind: str, rng: random.Random) -> bytes:
-    """The page after what `kind` says; see `KINDS`."""
-    return KINDS[kind](data, rng)
+def wear(data: bytes, kind: str, rng: random.Random, *, pixels: bool = True) -> bytes:
+    """The page after what `kind` says; without `pixels` a scan is grey paper, which is all that the free pass sees."""
+    if kind not in LAYERS:
+        return KINDS[kind](data, rng)
+    lines = LAYERS[kind](_lines(data), rng)
+    if pixels:
+        return _pictured(data, rng, lines)
+    with pdfium.PdfDocument(data) as document:
+        return _as_pdf(Image.new("L", (150, 200), 230), document[0].get_size(), 50, lines)
 
 
-def scan(data: bytes, rng: random.Random) -> bytes:
-    """A picture of the page, no text."""
-    return _pictured(data, rng, [])
-
-
-def layered(data: bytes, rng: random.Random) -> bytes:
-    """A picture with a hidden text layer that has from no errors to 30 in 100 characters."""
+def layered(lines: list[Line], rng: random.Random) -> list[Line]:
+    """Errors in from none to 30 in 100 characters."""
     rate = 10 ** rng.uniform(-3, -0.5)
-    return _pictured(data, rng, [n._replace(text=misread(n.text, rate, rng)) for n in _lines(data)])
+    return [n._replace(text=misread(n.text, rate, rng)) for n in lines]
 
 
-def jumbled(data: bytes, rng: random.Random) -> bytes:
-    """A picture with a hidden text layer whose lines are out of order: across columns, or at random."""
-    lines = _lines(data)
+def jumbled(lines: list[Line], rng: random.Random) -> list[Line]:
+    """Lines out of order: across columns, or at random."""
     if rng.random() < 0.5:
         lines = sorted(lines, key=lambda n: (-round(n.bottom / 4), n.left))
     else:
         rng.shuffle(lines)
-    return _pictured(data, rng, [n._replace(text=misread(n.text, 0.003, rng)) for n in lines])
+    return [n._replace(text=misread(n.text, 0.003, rng)) for n in lines]
 
 
-def glued(data: bytes, rng: random.Random) -> bytes:
-    """A picture with a hidden text layer that has lost its spaces, or has one between all letters."""
+def glued(lines: list[Line], rng: random.Random) -> list[Line]:
+    """No spaces, or one between all letters."""
     apart = rng.random() < 0.5
-    return _pictured(
-        data, rng, [n._replace(text=" ".join(n.text) if apart else n.text.replace(" ", "")) for n in _lines(data)]
-    )
+    return [n._replace(text=" ".join(n.text) if apart else n.text.replace(" ", "")) for n in lines]
 
 
 def photo(data: bytes, rng: random.Random) -> bytes:  # noqa: ARG001 - all wears are called alike
@@ -91,12 +90,14 @@ def ungreeked(data: bytes, rng: random.Random) -> bytes:
     return _with_maps(data, change, only_one=False)
 
 
-KINDS: dict[str, Callable[[bytes, random.Random], bytes]] = {
-    "clean": lambda data, _: data,
-    "scan": scan,
+LAYERS: dict[str, Callable[[list[Line], random.Random], list[Line]]] = {
+    "scan": lambda _lines, _rng: [],
     "layered": layered,
     "jumbled": jumbled,
     "glued": glued,
+}
+KINDS: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "clean": lambda data, _: data,
     "photo": photo,
     "lied": lied,
     "unligatured": unligatured,

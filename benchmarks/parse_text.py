@@ -1,0 +1,75 @@
+"""The free pass: pages a second with features and Parquet written, against the bare libraries, in one process."""
+
+import csv
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pypdfium2 as pdfium
+
+from benchmarks.table import Comparison, interleaved
+from schemas.corpus import Document
+from stages.parse import pdf
+from stages.parse.layout import document_text
+from stages.tables import Outputs
+
+
+def text_tier(folder: Path) -> Iterator[Comparison]:
+    """Every paper of a folder that opens."""
+    files = [str(folder / r["file"]) for r in csv.DictReader((folder / "manifest.csv").read_text().splitlines())]
+    files = [f for f in files if opens(f)]
+    num_pages = sum(bare(f) for f in files)
+    for name, theirs in peers().items():
+        mine, other = interleaved(lambda: ours(files), lambda t=theirs: [t(f) for f in files], 3)  # type: ignore[misc]
+        yield Comparison(
+            "text of papers, with features", name, num_pages / mine, num_pages / other, "pages/s", other / mine, None
+        )
+
+
+def peers() -> dict[str, Callable[[str], int]]:
+    """Bare PDFium, and pypdf where it is installed."""
+    found: dict[str, Callable[[str], int]] = {"bare pypdfium2": bare}
+    try:
+        import pypdf
+    except ImportError:
+        return found
+    found["pypdf"] = lambda file: len([page.extract_text() for page in pypdf.PdfReader(file).pages])
+    return found
+
+
+def opens(file: str) -> bool:
+    """Whether PDFium opens a file by itself."""
+    try:
+        pdfium.PdfDocument(file).close()
+    except pdfium.PdfiumError:
+        return False
+    return True
+
+
+def bare(file: str) -> int:
+    """The text of every page, and nothing else; how many there are."""
+    document = pdfium.PdfDocument(file)
+    texts = [page.get_textpage().get_text_range() for page in document]
+    document.close()
+    return len(texts)
+
+
+def ours(files: list[str]) -> None:
+    """Pages with features, joined to documents, written as a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = Outputs(Path(folder), {"documents": Document}, (0, 1))
+        for number, file in enumerate(files):
+            document = pdf.open_pdf(file)
+            pages = [pdf.read_page(document, i) for i in range(len(document))]
+            document.close()
+            text, spans = document_text(pages)
+            fields = {"media_type": "application/pdf", "path": file, "source": "", "licence": None, "title": None}
+            fields |= {
+                "doi": None,
+                "language": None,
+                "doc_id": f"{number:064x}",
+                "text": text or "none",
+                "pages": spans,
+            }
+            outputs["documents"].write(Document.model_validate(fields))
+        outputs.close()

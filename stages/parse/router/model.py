@@ -1,0 +1,159 @@
+"""What the router expects of a page: the quality of its text layer, and by each parser a quality and a time.
+
+The layer's quality and each parser's are learned apart (boosted trees on `Features`), because the first needs no OCR to
+learn from and so sees many more pages, each on the features that mean the same in every journal; the difference is calibrated on pages that were left out. Seconds are a line in
+what a parser's time goes with: the page's area and the lines that one expects on it. A page with features that no page
+of the training had is read as if it were at the edge of what was seen, and counted: `strange` warns of such a corpus.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.parse.features import Features
+from stages.parse.lines import Page
+from stages.parse.router.calibrate import Calibration
+from stages.parse.router.trees import Floats, Trees
+
+WEIGHTS = Path(__file__).with_name("weights.json")
+MIN_GAIN = 0.05  # expected; less than that is noise of two readings that are equally good
+MAX_STRANGE_SHARE = 0.2  # of a corpus's pages; from there on the router should be trained on pages like them
+MARGIN = 0.25  # of a feature's range, outside of which a page is strange
+LAYER = (  # what tells a layer's worth whatever the journal: no counts, no sizes, nothing of its layout
+    "hidden_share", "map_errors", "bad_share", "bits", "sign_share", "wide_share", "ligatures", "lone_letters", "broken_words",
+    "mixed_case", "word_length", "overlap", "backward", "image_share", "scanner",
+)  # fmt: skip
+PICTURE = ("image_share", "image_dpi", "bits_a_pixel", "hidden_share", "two_columns", "line_size", "area", "wide_share")
+SHARES = (
+    "image_share",
+    "hidden_share",
+    "bad_share",
+    "map_errors",
+    "bits",
+    "lone_letters",
+    "broken_words",
+    "word_length",
+)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Of every page (rows), by each of `parsers` (columns): gain in quality over the layer, and seconds."""
+
+    parsers: tuple[str, ...]
+    layer: Floats
+    gains: Floats
+    seconds: Floats
+    strange: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Parser:
+    """What is known of a parser: its quality, what a predicted gain is worth, its seconds a page."""
+
+    quality: Trees
+    calibration: Calibration
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The router's weights. `low` and `high` are the training's range of every feature."""
+
+    layer: Trees
+    parsers: Mapping[str, Parser]
+    low: Floats
+    high: Floats
+    facts: Mapping[str, Any]
+
+    def expect(self, pages: Sequence[Page], parsers: Sequence[str]) -> Expected:
+        """What to expect of pages from the free pass by those of `parsers` that the model knows."""
+        known = tuple(p for p in parsers if p in self.parsers)
+        table = feature_table(pages)
+        layer = ruled(pages, self.layer.predict(columns(table, LAYER)))
+        pictures = columns(table, PICTURE)
+        predicted = [self.parsers[p].quality.predict(pictures) - layer for p in known]
+        gains = [self.parsers[p].calibration(g) for p, g in zip(known, predicted, strict=True)]
+        seconds = [seconds_of(table, self.parsers[p].seconds) for p in known]
+        empty = np.array([p.verdict == "empty" for p in pages], dtype=bool)
+        found = _columns(gains, (len(pages), len(known)))
+        found = np.where((found > 0) & (found < MIN_GAIN), 0.0, found)
+        shape = (len(pages), len(known))
+        return Expected(
+            known,
+            layer,
+            np.where(empty[:, None], -1.0, found),
+            _columns(seconds, shape),
+            self._strange(table),
+        )
+
+    def _strange(self, table: Floats) -> NDArray[np.bool_]:
+        """Pages that are outside of the training's range in a feature that the router decides by."""
+        room = MARGIN * (self.high - self.low)
+        outside = (table < self.low - room) | (table > self.high + room)
+        return np.asarray(columns(outside, SHARES).any(axis=1))
+
+    def save(self, file: Path) -> None:
+        """Write the weights, a few hundred kilobytes of JSON."""
+        plain = {
+            "facts": dict(self.facts), "features": list(Features._fields), "low": np.round(self.low, 6).tolist(),
+            "high": np.round(self.high, 6).tolist(), "layer": self.layer.plain(),
+            "parsers": {
+                name: {"quality": p.quality.plain(), "calibration": p.calibration.plain(), "seconds": list(p.seconds)}
+                for name, p in self.parsers.items()
+            },
+        }  # fmt: skip
+        file.write_text(json.dumps(plain, separators=(",", ":")) + "\n")
+
+
+@cache
+def load(file: Path = WEIGHTS) -> Model:
+    """The weights of the repository, or others; `ValueError` if they were made for other features."""
+    plain = json.loads(file.read_text())
+    if tuple(plain["features"]) != Features._fields:
+        raise ValueError(f"{file} is for other features than these: run `parsl train-router`")
+    parsers = {
+        name: Parser(Trees.of(p["quality"]), Calibration.of(p["calibration"]), tuple(p["seconds"]))
+        for name, p in plain["parsers"].items()
+    }
+    return Model(Trees.of(plain["layer"]), parsers, np.array(plain["low"]), np.array(plain["high"]), plain["facts"])
+
+
+def feature_table(pages: Sequence[Page]) -> Floats:
+    """The features of pages, a row each."""
+    return np.array([p.features for p in pages], dtype=float).reshape(len(pages), len(Features._fields))
+
+
+def columns(table: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+    """Some of the features."""
+    return table[:, [Features._fields.index(name) for name in names]]
+
+
+def ruled(pages: Sequence[Page], layer: Floats) -> Floats:
+    """The layer's quality where a rule knows it: nothing is worth nothing, and a garbled layer hardly anything."""
+    known = {"no text": 0.0, "garbled": 0.05, "suspect": 0.6}
+    limits = np.array([known.get(p.verdict, 1.0) for p in pages])
+    return np.asarray(np.clip(np.minimum(layer, limits), 0.0, 1.0))
+
+
+def seconds_of(table: Floats, weights: Sequence[float]) -> Floats:
+    """Seconds a page: a constant, so much an area, so much a line where the layer has lines."""
+    return np.asarray(np.maximum(cost_table(table) @ np.asarray(weights), 0.05))
+
+
+def cost_table(table: Floats) -> Floats:
+    """What a parser's time goes with: 1, the area, and lines (of characters of that number) if there is a layer."""
+    names = Features._fields
+    area, chars = table[:, names.index("area")], table[:, names.index("num_chars")]
+    unknown = (chars < 100).astype(float) * area
+    return np.stack([np.ones(len(table)), area, chars / 1000, unknown], axis=1)
+
+
+def _columns(found: Sequence[Floats], shape: tuple[int, int]) -> Floats:
+    return np.stack(found, axis=1) if found else np.zeros(shape)

@@ -1,0 +1,135 @@
+"""A page to look at: what a run with a budget decided, the curve that it lies on, and pages beside their texts.
+
+    python -m stages.parse.router.show PARSE_OUTPUT [--sample 12]
+
+Writes `routing.html` into the output's folder, one file with pictures inside. The curve is the expected gain of all pages
+by the seconds that it would take, best rate first. The sample is the pages that gained most, those that the price left
+out, and some at random. It opens PDFs in this process, so look at corpora that you trust.
+"""
+
+import argparse
+import base64
+import html
+import io
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from schemas.corpus import SourceFile
+from schemas.manifest import Manifest
+from stages.parse import pdf
+from stages.parse.layout import document_text
+from stages.tables import Reader
+
+DPI = 60
+MAX_CHARS = 2500
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}
+.page{display:grid;grid-template-columns:auto 1fr 1fr;gap:1rem;margin:1.5rem 0;border-top:1px solid #ddd;padding-top:1rem}
+.page img{width:20rem;border:1px solid #ccc}pre{white-space:pre-wrap;font-size:12px;margin:0;max-height:28rem;overflow:auto}
+h3{grid-column:1/-1;margin:0;font-size:1rem}polyline{fill:none;stroke:#1d4f7c;stroke-width:2}"""
+
+Routes = Sequence[dict[str, Any]]
+
+
+def write(folder: Path, num_pages: int = 12) -> Path:
+    """Write the page of a finished output; `ValueError` where it was parsed without a budget."""
+    routes = pq.read_table(folder / "routes", partitioning=None).to_pylist()
+    if not routes:
+        raise ValueError(f"{folder}: no routes; they are there where parse.budget is set")
+    parts = ["<h1>Where the seconds went</h1>", _counts(routes), _curve(routes), "<h2>Pages</h2>"]
+    parts += _pages(folder, _sample(routes, num_pages))
+    file = folder / "routing.html"
+    title = "<!doctype html><meta charset=utf-8><title>Routing</title>"
+    file.write_text(f"{title}<style>{STYLE}</style>" + "\n".join(parts))
+    return file
+
+
+def _counts(routes: Routes) -> str:
+    """A row for each parser and reason."""
+    counts = Counter((r["parser"], r["reason"]) for r in routes)
+    rows = [f"<tr><td>{p}<td>{html.escape(why)}<td>{n}" for (p, why), n in counts.most_common()]
+    strange = sum(r["strange"] for r in routes)
+    return f"<table><tr><th>read by<th>because<th>pages{''.join(rows)}</table><p>{strange} pages are unlike the training's."
+
+
+def _curve(routes: Routes) -> str:
+    """Expected gain against seconds, and where this run is."""
+    useful = sorted((r for r in routes if r["gain"] > 0), key=lambda r: -r["gain"] / max(r["seconds"], 1e-9))
+    points, gain, seconds = [(0.0, 0.0)], 0.0, 0.0
+    for r in useful:
+        gain, seconds = gain + r["gain"], seconds + r["seconds"]
+        points.append((seconds, gain))
+    chosen = [r for r in routes if r["parser"] != "pypdfium2" and r["gain"] > 0]
+    here = sum(r["seconds"] for r in chosen), sum(r["gain"] for r in chosen)
+    line = " ".join(f"{_x(s, seconds):.1f},{_y(g, gain):.1f}" for s, g in points)
+    return (
+        f'<h2>Gain by seconds</h2><svg width=640 height=260 role="img"><polyline points="{line}"/>'
+        f'<circle cx="{_x(here[0], seconds):.1f}" cy="{_y(here[1], gain):.1f}" r="6" fill="#b3402a"/></svg>'
+        f"<p>This run: {here[1]:.1f} pages' worth of quality in {here[0]:.0f} s expected; all that gains: {gain:.1f} in {seconds:.0f} s."
+    )
+
+
+def _x(seconds: float, most: float) -> float:
+    return 20 + 600 * seconds / max(most, 1e-9)
+
+
+def _y(gain: float, most: float) -> float:
+    return 240 - 220 * gain / max(most, 1e-9)
+
+
+def _sample(routes: Routes, count: int) -> list[dict[str, Any]]:
+    """Pages that gained most, that were too dear, and any: a third each."""
+    read = sorted((r for r in routes if r["parser"] != "pypdfium2"), key=lambda r: -r["gain"])
+    dear = sorted((r for r in routes if r["reason"].endswith("price")), key=lambda r: -r["gain"])
+    others = random.Random(0).sample(list(routes), min(count, len(routes)))  # noqa: S311 - a sample, no secret
+    third = max(count // 3, 1)
+    chosen = {(r["doc_id"], r["page"]): r for r in [*read[:third], *dear[:third], *others]}
+    return list(chosen.values())[:count]
+
+
+def _pages(folder: Path, routes: Routes) -> Iterator[str]:
+    manifest = Manifest.read(folder)
+    sources = Reader((folder / manifest.inputs["sources"].path).resolve(), SourceFile)
+    wanted = {r["doc_id"] for r in routes}
+    paths = {s.source_id: sources.open_path(s.blob) for s in sources.rows() if s.blob and s.source_id in wanted}
+    table = pq.read_table(folder / "documents", columns=["doc_id", "text", "pages", "path"], partitioning=None)
+    documents = {d["doc_id"]: d for d in table.to_pylist() if d["doc_id"] in wanted}
+    for route in routes:
+        if route["doc_id"] in paths:
+            yield _page(route, paths[route["doc_id"]], documents.get(route["doc_id"]))
+
+
+def _page(route: dict[str, Any], path: Path, document: dict[str, Any] | None) -> str:
+    opened = pdf.open_pdf(str(path))
+    cheap = document_text([pdf.read_page(opened, route["page"] - 1)])[0]
+    pixels, _, _ = pdf.render(opened, route["page"] - 1, DPI)
+    opened.close()
+    span = next((s for s in document["pages"] if s["page"] == route["page"]), None) if document else None
+    chosen = document["text"][span["start"] : span["end"]] if document and span else "(no text of this page was kept)"
+    head = (
+        f"{document['path'] if document else path.name}, page {route['page']}: {route['parser']} ({route['reason']}), "
+    )
+    head += f"layer {route['quality']:.2f}, gain {route['gain']:+.2f} in {route['seconds']:.1f} s at price {route['price']:.2g}"
+    texts = "".join(f"<pre>{html.escape(t[:MAX_CHARS])}</pre>" for t in (cheap, chosen))
+    return f'<div class="page"><h3>{html.escape(head)}</h3><img alt="" src="{_picture(pixels)}">{texts}</div>'
+
+
+def _picture(pixels: Any) -> str:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m stages.parse.router.show", description="Write routing.html.")
+    parser.add_argument("folder", type=Path, help="parse's output folder")
+    parser.add_argument("--sample", type=int, default=12, help="pages to show (default: 12)")
+    options = parser.parse_args()
+    print(write(options.folder, options.sample))
