@@ -46,7 +46,7 @@ class Names:
         self.documents.add(np.column_stack([ids[:, 0], rows]))
         self.contents.add(np.column_stack([digests_of_hex(batch["content_sha"]), rows]))
         names = pc.list_flatten(batch["works"]).to_pylist()
-        owners = rows[pc.list_parent_indices(batch["works"]).to_numpy(zero_copy_only=False)]
+        owners = rows[np.from_dlpack(pc.list_parent_indices(batch["works"]))]
         self.works.add(np.column_stack([_work_digests(names), owners]))
 
 
@@ -105,8 +105,8 @@ def digests_of_hex(names: pa.StringArray) -> U64:
 
 def _work_digests(names: Sequence[str]) -> U64:
     """128 bits a name; the last bit says whether it must be confirmed (a title)."""
-    digests = [hashlib.blake2b(name.encode(), digest_size=16).hexdigest() for name in names]
-    columns = digests_of_hex(pa.array(digests, pa.string()))
+    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=16).digest() for name in names)
+    columns = np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
     titles = np.fromiter((name.startswith("title:") for name in names), np.uint64, len(names))
     columns[:, 1] = columns[:, 1] & ~np.uint64(1) | titles
     return columns

@@ -68,16 +68,19 @@ def batches_of_keys(sketches: Reader, skipped: npt.NDArray[np.bool_]) -> Iterato
     """Rows, and their band keys (n, num_bands), of the documents that have any and are not `skipped`."""
     first = 0
     for batch in sketches.batches(("band_keys", "num_shingles"), BATCH_ROWS):
-        wanted = (batch["num_shingles"].to_numpy() > 0) & ~skipped[first : first + batch.num_rows]
+        wanted = (np.from_dlpack(batch["num_shingles"]) > 0) & ~skipped[first : first + batch.num_rows]
         if wanted.any():
-            data = b"".join(batch["band_keys"].filter(pa.array(wanted)).to_pylist())
-            yield np.flatnonzero(wanted).astype(np.uint64) + np.uint64(first), key_matrix(data, int(wanted.sum()))
+            yield np.flatnonzero(wanted).astype(np.uint64) + np.uint64(first), key_matrix(batch["band_keys"], wanted)
         first += batch.num_rows
 
 
-def key_matrix(data: bytes, num_rows: int) -> U64:
-    """Band keys (n, num_bands) as `Sketch.band_keys` has them, one document's after the other's."""
-    return np.frombuffer(data, "<u8").astype(np.uint64, copy=False).reshape(num_rows, -1)
+def key_matrix(column: pa.BinaryArray, wanted: npt.NDArray[np.bool_]) -> U64:
+    """Band keys (n, num_bands) of the wanted rows of `Sketch.band_keys`, none of which is empty."""
+    _, offsets, data = column.buffers()
+    starts = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    present = starts[1:] > starts[:-1]
+    keys = np.frombuffer(data, np.uint8)[starts[0] : starts[-1]].view("<u8").reshape(int(present.sum()), -1)
+    return keys[wanted[present]].astype(np.uint64, copy=False)
 
 
 def candidates(flagged: Flagged, own: Segment, found: Spill) -> None:

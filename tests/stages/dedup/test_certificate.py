@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 
@@ -109,8 +110,8 @@ def filled(file: Path, keys: np.ndarray, rate: float = 1e-5) -> BandFilters:
 
 def keys_of(corpus: Corpus) -> np.ndarray:
     """The band keys of a corpus."""
-    sketches = rows(corpus.folder / "sketch" / "sketches")
-    return key_matrix(b"".join(s["band_keys"] for s in sketches), len(sketches))
+    keys = pa.array([s["band_keys"] for s in rows(corpus.folder / "sketch" / "sketches")], pa.binary())
+    return key_matrix(keys, np.ones(len(keys), np.bool_))
 
 
 def test_sums_of_minima_fail(make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
