@@ -5,6 +5,7 @@ Runs inside the image, where there is nothing but the stage, what it shares, and
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,11 @@ def main(fixture: Path) -> None:
         inputs = [word for key, path in told["inputs"].items() for word in (f"--{key}", str(fixture / path))]
         settings = fixture / "settings.json"
         command = [sys.executable, "-P", "-m", f"stages.{told['stage']}", "--config", str(settings), "--out", str(out)]
-        if code := subprocess.run([*command, *inputs], cwd=fixture, check=False).returncode:
+        environment = {
+            **os.environ,
+            "NUMBA_CACHE_DIR": scratch,
+        }  # while an image is built there is no home to keep it in
+        if code := subprocess.run([*command, *inputs], cwd=fixture, env=environment, check=False).returncode:
             sys.exit(code)
         rows = {name: check(out / name, row) for name, row in declared(told["stage"]).outputs.items()}
         Manifest.read(out)
