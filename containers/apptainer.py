@@ -13,7 +13,6 @@ from typing import NamedTuple
 from stages.base import SettingsError
 
 PROGRAM = "apptainer"
-SQUASH = "-comp zstd -Xcompression-level 3"  # a fifth of gzip's time at its size; one word, for mksquashfs to split
 PATH = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+@=-]*")
 VALUE = re.compile(r"[A-Za-z0-9_./:@+=-]*")  # of a build argument; an empty one is a choice too
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -80,8 +79,6 @@ def build(what: Build, user: str = "", home: Path | None = None) -> list[str]:
         PROGRAM,
         "build",
         "--force",
-        "--mksquashfs-args",
-        SQUASH,
         *binds,
         *values,
         *files,

@@ -28,8 +28,6 @@ env = {"BOREALIS_WORKERS": str(len(os.sched_getaffinity(0))), "OMP_WAIT_POLICY":
 here = Resource(executor="local", env=env)
 
 root = Path(os.environ.get("BOREALIS_ROOT", "runs")).absolute()
-# A container's stage has Apptainer between itself and the runner: that it is told when the runner dies, and passes it on.
-follow = ("setpriv", "--pdeathsig", "TERM")
 
 site = Site(
     name="laptop",
@@ -37,7 +35,7 @@ site = Site(
     root=root,
     resources={"cpu": here, "gpu": here, "gpus": here, "service": here},
     parsl_config=parsl_config,
-    container=(*follow, "apptainer", "exec", "--userns", "--bind", f"{root}", "{image}"),
+    container=("apptainer", "exec", "--userns", "--bind", f"{root}", "{image}"),
 )
 
 fresh_config = partial(site.parsl_config, site.root / "parsl")  # for parsl-perf --config

@@ -42,8 +42,7 @@ def test_build_vector() -> None:
     """A build names its temporary folder, its arguments one by one, then image and definition."""
     words = apptainer.build(made(arguments={"STAGE": "parse", "SYSTEM": ""}, binds=(Bind(Path("/c"), None, True),)))
     assert words == [
-        *("env", "APPTAINER_TMPDIR=/w/t", "apptainer", "build", "--force", "--mksquashfs-args", apptainer.SQUASH),
-        *("--bind", "/c:/c:ro"),
+        *("env", "APPTAINER_TMPDIR=/w/t", "apptainer", "build", "--force", "--bind", "/c:/c:ro"),
         *("--build-arg", "STAGE=parse", "--build-arg", "SYSTEM=", "/w/i.sif", "/w/d.def"),
     ]
 
