@@ -27,7 +27,6 @@ from benchmarks.parse_policies import (
 )
 from benchmarks.parse_text import text_tier
 from benchmarks.table import Comparison, Options, main
-from stages.parse.ocr import DPI
 from stages.parse.router.model import Model, load
 from stages.parse.router.price import Campaign, Document, steps
 from stages.parse.train.fit import Labelled, label, train
@@ -90,7 +89,7 @@ def compare(what: str, field: Field, model: Model) -> Iterator[Comparison]:
         for name, orders in rivals.items():
             theirs = mean(len(orders), lambda i, o=orders, b=budget: field.followed(o[i], b * total))  # type: ignore[misc]
             yield _quality(f"{what}: quality at {budget:.0%} of the seconds", name, mine, theirs)
-    yield share(what, field, ours, model)
+    yield share(what, field, model)
     yield _throughput(what, field, ours, best)
 
 
@@ -128,7 +127,7 @@ def _quality(what: str, peer: str, ours: float, theirs: float) -> Comparison:
     return Comparison(what, peer, round(ours, 4), round(theirs, 4), "quality", ours / max(theirs, 1e-9), equal=None)
 
 
-def share(what: str, field: Field, ours: Sequence[Move], model: Model) -> Comparison:
+def share(what: str, field: Field, model: Model) -> Comparison:
     """The part of the oracle's gain that the router has where both may read a tenth of the pages."""
     most = 0.1 * len(field.rows)
     by_gain = by_rate(field.gains, np.ones_like(field.gains))
@@ -185,7 +184,7 @@ def generalizes(rows: Sequence[Labelled]) -> Iterator[Comparison]:
         model = train([r for r in [*rows, *more] if r.known.group not in out], engines())
         field = Field.of([r for r in rows if r.known.group in out], engines())
         found += list(compare(f"held-out layouts {seed}", field, model))
-        shares.append(share("", field, (), model).ratio)
+        shares.append(share("", field, model).ratio)
     for what, peer in dict.fromkeys((f.what.partition(": ")[2], f.peer.partition(" (")[0]) for f in found):
         alike = [f for f in found if (f.what.partition(": ")[2], f.peer.partition(" (")[0]) == (what, peer)]
         ours, theirs = (float(np.mean([getattr(f, side) for f in alike])) for side in ("ours", "theirs"))
@@ -227,5 +226,4 @@ def kept(rows: Sequence[Labelled]) -> Iterator[Comparison]:
 
 
 if __name__ == "__main__":
-    assert set(DPI) >= {"tesseract", "rapidocr"}
     main("parse", run, ("text", "papers", "generated", "budget"))

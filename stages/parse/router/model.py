@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.parse.features import Features
+from stages.parse.garble import SUSPECT_BITS
 from stages.parse.lines import Page
 from stages.parse.router.calibrate import Calibration
 from stages.parse.router.trees import Floats, Trees
 
 WEIGHTS = Path(__file__).with_name("weights.json")
+SCANNED = 0.5  # of the page a picture, or of the characters hidden
+MAX_ERRORS = 0.02  # of the characters
 MIN_GAIN = 0.05  # expected; less than that is noise of two readings that are equally good
 MAX_STRANGE_SHARE = 0.2  # of a corpus's pages; from there on the router should be trained on pages like them
 MARGIN = 0.25  # of a feature's range, outside of which a page is strange
@@ -83,7 +86,9 @@ class Model:
         seconds = [seconds_of(table, self.parsers[p].seconds) for p in known]
         empty = np.array([p.verdict == "empty" for p in pages], dtype=bool)
         found = _columns(gains, (len(pages), len(known)))
-        found = np.where((found > 0) & (found < MIN_GAIN), 0.0, found)
+        broken = np.array([p.needs_ocr for p in pages], dtype=bool)[:, None]
+        found = np.where(broken, np.maximum(found, MIN_GAIN), found)
+        found = np.where((found > 0) & ((found < MIN_GAIN) | typeset(table)[:, None]), 0.0, found)
         shape = (len(pages), len(known))
         return Expected(
             known,
@@ -140,6 +145,15 @@ def ruled(pages: Sequence[Page], layer: Floats) -> Floats:
     known = {"no text": 0.0, "garbled": 0.05, "suspect": 0.6}
     limits = np.array([known.get(p.verdict, 1.0) for p in pages])
     return np.asarray(np.clip(np.minimum(layer, limits), 0.0, 1.0))
+
+
+def typeset(table: Floats) -> NDArray[np.bool_]:
+    """Pages whose text was set, not read, and whose letters are those of a language: reading them again gains nothing."""
+    hidden, image, errors, bad, bits = columns(
+        table, ("hidden_share", "image_share", "map_errors", "bad_share", "bits")
+    ).T
+    as_set = (hidden < SCANNED) & (image < SCANNED) & (errors < MAX_ERRORS) & (bad < MAX_ERRORS)
+    return np.asarray(as_set & (bits >= 0) & (bits < SUSPECT_BITS))
 
 
 def seconds_of(table: Floats, weights: Sequence[float]) -> Floats:
