@@ -8,7 +8,7 @@ is given up: what the gold leaves out (affiliations, dates, running heads) count
 
 import csv
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -66,11 +66,15 @@ def tied(words: Sequence[str], pages: Sequence[str]) -> tuple[list[str], int]:
                 twice.add(gram)
             elif gram in once:
                 where[gram] = number
-    places = [(at, where[g]) for at, g in enumerate(_grams(words)) if g in where and g not in twice]
+    ties: dict[int, int] = {}
+    for at, gram in enumerate(_grams(words)):
+        if gram in where and gram not in twice:
+            ties |= {at + k: where[gram] for k in range(GRAM) if at + k not in ties}
+    places = deque(ties.items())
     truths: list[list[str]] = [[] for _ in pages]
     for at, word in enumerate(words):
-        while len(places) > 1 and abs(places[1][0] - at) <= abs(places[0][0] - at):
-            places.pop(0)
+        while len(places) > 1 and abs(places[1][0] - at) < abs(places[0][0] - at):
+            places.popleft()
         if places:
             truths[places[0][1]].append(word)
     return [" ".join(t) for t in truths], len(where) - len(twice)

@@ -131,7 +131,7 @@ def test_the_number_of_workers_does_not_show(
         [hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.glob("*/*.parquet"))]
         for folder in (one.folder, two.folder)
     ]
-    assert len(digests[0]) == 2
+    assert len(digests[0]) == 3
     assert digests[0] == digests[1]
 
 

@@ -120,8 +120,8 @@ def test_budgets() -> None:
             Parse(budget=wrong)
 
 
-def test_a_run_with_a_budget(tmp_path: Path, parse) -> None:
-    """With pages for one of two scans, one is read and the other named in `routes`; with none, both texts are missing."""
+def test_a_run_with_a_budget(tmp_path: Path, parse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With pages for one of two scans, one is read and the other named in `routes`, for one worker or two; with none, neither is."""
     for name in ("a", "b"):
         (tmp_path / f"{name}.pdf").write_bytes(scan(set_page(f"Scan {name}. " + WORDS[:120])))
     (tmp_path / "good.pdf").write_bytes(set_page(WORDS))
@@ -133,6 +133,10 @@ def test_a_run_with_a_budget(tmp_path: Path, parse) -> None:
     assert sorted(r["reason"] for r in routes) == ["no gain", "no text", "no text, price"]
     assert len(half.documents) == 3
     assert list(half.reasons.values()) == ["no text"]
+    monkeypatch.setenv("BOREALIS_WORKERS", "1")
+    again = parse(rows, "again", ocr="rapidocr", budget="34 %")
+    for table in ("documents", "dropped", "routes"):
+        assert pq.read_table(again.folder / table).equals(pq.read_table(half.folder / table))
     assert len(parse(rows, "none", ocr="rapidocr", budget="0 s").documents) == 2
 
 
