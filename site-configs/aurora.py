@@ -52,6 +52,7 @@ node = NodeShape(
     devices=TILES,
     device="tile of an Intel Data Center GPU Max 1550",
     device_memory_gib=64,
+    device_tflops=207,
     numa=("0-51,104-155", "52-103,156-207"),
     reserved="0,52,104,156",
 )

@@ -50,6 +50,7 @@ node = NodeShape(
     devices=GPUS,
     device="NVIDIA A100",
     device_memory_gib=40,
+    device_tflops=312,
     numa=("0-7,32-39", "8-15,40-47", "16-23,48-55", "24-31,56-63"),
 )
 

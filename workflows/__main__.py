@@ -61,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     run = _verb(verbs, "run", commands.run, "run what is not done yet, then write the report")
     run.add_argument("--force", action="store_true", help="redo the selected stages even if they are done")
     _endpoint(run)
+    run.add_argument(
+        "--simulate", action="store_true", help="with test doubles of the site's scheduler, on this machine"
+    )
     _verb(verbs, "plan", commands.plan, "what would run, what is done, and why; runs nothing")
     status = _verb(verbs, "status", commands.status, "how far each stage is")
     status.add_argument("--run", metavar="ID", help="of a run that was sent to an endpoint")

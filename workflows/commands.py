@@ -1,6 +1,7 @@
 """What each command of `parsl` does."""
 
 import argparse
+import contextlib
 import importlib
 import shlex
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from stages.deploy.stop import alive
 from stages.deploy.stop import stop as stop_server
 from workflows.base import Node, Selection, load_recipe, unfinished_inputs
 from workflows.endpoints import all_endpoints, answer, curl, read_endpoints
+from workflows.estimate import copies, estimate
 from workflows.explain import explain_all
 from workflows.overrides import read_shards
 from workflows.site import Site, load_site
@@ -31,10 +33,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return start(options, console)
     from workflows.execute import prepare
 
-    machine, nodes, selected, missing = _open(options)
-    missing += _unfit(machine.site)
-    missing += machine.missing_images(selected)
-    if missing:
+    site = load_site(options.site)
+    unfit = _unfit(site, simulate=options.simulate)
+    rehearsal = _rehearse(site, console) if options.simulate else None
+    machine, nodes, selected, missing = _open(options, rehearsal.site if rehearsal else site)
+    if missing := missing + unfit + machine.missing_images(selected):
         raise SettingsError("\n".join(missing))
     todo = [n for n in selected if options.force or not n.done]
     if problems := unfinished_inputs(nodes, selected):
@@ -43,7 +46,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         console.print(f"nothing to do: all {len(selected)} stages are done (--force redoes them)")
     for node in todo:
         prepare(node, force=options.force)
-    errors = _execute(todo, machine, console) if todo else []
+    with rehearsal.running() if rehearsal else contextlib.nullcontext():
+        errors = _execute(todo, machine, console) if todo else []
     _finish(nodes, options, console, rewrite=bool(todo))
     for line in _failures(errors):
         console.print(line, markup=False)
@@ -54,7 +58,7 @@ def plan(options: argparse.Namespace, console: Console) -> int:
     """`parsl plan`: states and reasons, then where each stage would run and by which command."""
     from workflows.console import print_plan
 
-    machine, _, selected, missing = _open(options)
+    machine, nodes, selected, missing = _open(options)
     states = explain_all(selected)
     print_plan(console, selected, states)
     left = [n for n in selected if states[n.name].verdict == "run"]
@@ -63,6 +67,9 @@ def plan(options: argparse.Namespace, console: Console) -> int:
     console.print(f", about {sum(known):.0f} s going by the last time" if known else "")
     for node in selected:
         _print_place(node, machine, console)
+        if machine.site.cluster:
+            console.print(f"  estimate {estimate(node, nodes, machine.site)}", markup=False)
+    missing += copies(selected, machine.site)
     for problem in [*missing, *_unfit(machine.site), *machine.missing_images(selected)]:
         console.print(f"\nbefore a run: {problem}", markup=False)
     return 0
@@ -187,10 +194,10 @@ def all_stages() -> list[type[Stage]]:
 # ---- shared by the commands
 
 
-def _open(options: argparse.Namespace) -> tuple[Any, list[Node], list[Node], list[str]]:
+def _open(options: argparse.Namespace, site: Site | None = None) -> tuple[Any, list[Node], list[Node], list[str]]:
     from workflows.execute import Machine
 
-    site = load_site(options.site)
+    site = site or load_site(options.site)
     root = site.root / "stub" if options.stub else site.root  # sample rows must never look like a real output
     overrides = options.read_overrides(options.set, options.settings)
     recipe = load_recipe(options.recipe, root, overrides, read_shards(options.shards))
@@ -198,12 +205,23 @@ def _open(options: argparse.Namespace) -> tuple[Any, list[Node], list[Node], lis
     return Machine(site, options.container, options.stub), recipe.nodes, selected, recipe.missing
 
 
-def _unfit(site: Site) -> list[str]:
+def _unfit(site: Site, *, simulate: bool = False) -> list[str]:
     """What keeps a run from starting on a site: variables that are not set, and whatever the doctor finds."""
     from workflows.doctor import examine
 
-    found = [f"site {site.name}: set {name} in the environment" for name in site.missing()]
-    return found + [f"site {site.name}: {finding}" for finding in examine(site) if finding.rule.name != "account"]
+    unset = [] if simulate else [f"site {site.name}: set {name} in the environment" for name in site.missing()]
+    elsewhere = {"account", "storage-root"} if simulate else {"account"}  # an account is among the variables
+    return unset + [f"site {site.name}: {f}" for f in examine(site) if f.rule.name not in elsewhere]
+
+
+def _rehearse(site: Site, console: Console) -> Any:
+    from workflows.simulate.rehearsal import Rehearsal
+
+    rehearsal = Rehearsal.of(site)
+    console.print(f"simulating {site.description}: all as in site-configs/{site.name}.py but")
+    for override in rehearsal.overrides:
+        console.print(f"  {override}", markup=False)
+    return rehearsal
 
 
 def _execute(todo: Sequence[Node], machine: Any, console: Console) -> list[BaseException]:
@@ -244,8 +262,11 @@ def _print_place(node: Node, machine: Any, console: Console) -> None:
     words += [f"queue {resource.queue}"] if resource.queue else []
     words += [f"walltime {resource.walltime}"] if resource.walltime else []
     console.print(f"\n{node.name}: {', '.join(words)}", markup=False)
-    if machine.container:
-        console.print(f"  image    {site.image(node.stage.name, resource)}", markup=False)
+    if machine.container or site.cluster:
+        when = "" if machine.container else " (with --container)"
+        console.print(f"  image    {site.image(node.stage.name, resource)}{when}", markup=False)
+    if resource.launch:
+        console.print(f"  launch   {shlex.join(resource.launch_line())}", markup=False)
     for task in machine.tasks(node)[:1]:
         console.print(f"  command  {shlex.join(task.command)}", markup=False)
     if node.shards > 1:

@@ -23,7 +23,7 @@ def explain(node: Node) -> State:
     """Compare a node with what lies under the root."""
     if node.done:
         return _done(node)
-    before = _latest(node.path.parent, node.path)
+    before = latest(node.path.parent, node.path)
     seconds = before.seconds if before else None
     if node.moved:
         return State("run", "the files it reads lie elsewhere now; what follows stays done", node.manifest().seconds)
@@ -55,7 +55,8 @@ def _interrupted(node: Node) -> str:
     return "interrupted or failed" if logs else "not started"
 
 
-def _latest(folder: Path, but: Path) -> Manifest | None:
+def latest(folder: Path, but: Path) -> Manifest | None:
+    """The newest manifest of a stage's outputs other than one of them."""
     manifests = sorted(folder.glob(f"*/{NAME}"), key=lambda f: f.stat().st_mtime, reverse=True)
     for file in manifests:
         try:

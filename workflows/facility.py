@@ -48,6 +48,7 @@ class NodeShape(BaseModel):
     devices: int  # as programs see them: on Aurora tiles
     device: str
     device_memory_gib: int
+    device_tflops: float = 0  # of a bf16 matrix product, 0 where it is not known
     numa: tuple[str, ...] = ()
     reserved: str = ""  # kept for the system
 

@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from stages.base import RANK_VARIABLES
+
 TAIL_BYTES = 4000
 KILLED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
 
@@ -25,7 +27,9 @@ class StageFailed(Exception):  # noqa: N818 - the design's name
 def launch(name: str, command: list[str], log: str, folder: str, inputs: Sequence[object] = ()) -> int:  # noqa: ARG001 - Parsl waits for `inputs`
     """Run `command` in `folder`; `StageFailed` unless it ends with 0. Runs again append to the log."""
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    env = {**os.environ, "BOREALIS_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    # The worker itself was started by a launcher; its rank is not the stage's, whose own launch line gives ranks anew.
+    env = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+    env |= {"BOREALIS_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
     with Path(log).open("ab") as output:
         os.utime(log)  # opening to append does not touch the time by which a watcher sees that this began
         process = subprocess.run(

@@ -224,6 +224,14 @@ def test_launch_raises_with_the_tail(tmp_path) -> None:
     assert launch("parse", ["true"], str(tmp_path / "log"), str(tmp_path)) == 0
 
 
+def test_a_stage_has_no_rank_of_its_workers(tmp_path, monkeypatch) -> None:
+    """The rank under which a launcher started a worker does not reach the stage: it would write nothing but on rank 0."""
+    monkeypatch.setenv("PALS_RANKID", "1")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    launch("parse", ["sh", "-c", "echo rank ${PALS_RANKID-none} ${SLURM_PROCID-none}"], str(tmp_path / "log"), "/")
+    assert (tmp_path / "log").read_text() == "rank none none\n"
+
+
 @pytest.mark.parametrize(
     ("error", "cost"),
     [
