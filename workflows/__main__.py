@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     learn = verbs.add_parser("train-router", help="learn which pages are worth reading again (see parse.budget)")
     learn.add_argument("--pages", type=int, default=240, help="generated pages to read (default: 240, 20 minutes)")
     learn.add_argument(
-        "--data", type=Path, metavar="DIR", help="papers with their texts, laid out as docs/parse.md says"
+        "--data", type=Path, metavar="DIR", help="papers with their texts, laid out as docs/design/007-parse.md says"
     )
     learn.add_argument("--folder", type=Path, default=PACKAGE_ROOT / "build", help="where pages and readings are kept")
     learn.add_argument("--out", type=Path, default=WEIGHTS, help="the weights; the plot goes beside them")
