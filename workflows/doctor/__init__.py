@@ -57,6 +57,6 @@ def report(site: Site, console: Console) -> int:
         console.print(finding.rule.trap, markup=False)
         console.print(f"  found     {finding.found}\n  expected  {finding.expected}", markup=False)
         console.print(f"  source    {finding.rule.source}", markup=False)
-    what = f"{len(findings)} of {len(RULES)} rules broken" if findings else f"{len(RULES)} rules hold"
+    what = f"{len(broken)} of {len(RULES)} rules broken" if findings else f"{len(RULES)} rules hold"
     console.print(f"\n{site.name}: {what if site.cluster else 'no scheduler, nothing to check'}")
     return 2 if findings else 0
