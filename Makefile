@@ -25,8 +25,9 @@ demo: $(STAMP) ## papers to a served model on this machine: make the corpus, run
 	$(BIN)/parsl ask 'What is the lattice constant of Bromvel-8?'
 	$(BIN)/parsl stop
 
-test: lint ## lint, types and all tests
-	$(BIN)/python -m pytest
+# A file's tests stay together: many share what was trained or parsed for the first of them.
+test: lint ## lint, types and all tests, on two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP) ## ruff and the strict type check
 	$(BIN)/ruff check .
