@@ -44,7 +44,7 @@ def package(first: str) -> bytes:
         (b"<?xml version='1.0'?><book/>", "a.xml", media.XML),
         (b"<!DOCTYPE html><html>", "a", media.HTML),
         (b"<html lang='en'>", "a.txt", media.HTML),
-        (gzip.compress(b"x"), "a.gz", media.GZIP),
+        (gzip.compress(b"x", mtime=0), "a.gz", media.GZIP),
         (package("a.txt"), "a.zip", media.ZIP),
         (package("mimetype"), "a.epub", "application/x-package"),
         (package("[Content_Types].xml"), "a.docx", "application/x-package"),

@@ -86,7 +86,7 @@ ABSTRACT = {
         ("pubmed.json", json.dumps(ABSTRACT), ("pubmed", "9", "Does it?", ["yes", "no", "maybe"], "yes", "We\ndid.")),
         (
             "code.jsonl.gz",
-            gzip.compress(lines(CODE).encode()),
+            gzip.compress(lines(CODE).encode(), mtime=0),
             ("code", "T/0", "def one():\n", [], "    return 1\n", ""),
         ),
         (
@@ -135,7 +135,7 @@ def test_what_is_no_item_is_dropped_with_a_reason(tmp_path, name: str, text: str
     [
         ("a.jsonl", b"{\n"),
         ("a.jsonl", b"\xff\xfe{}"),
-        ("a.jsonl.gz", gzip.compress(b"{}\n" * 99)[:20]),
+        ("a.jsonl.gz", gzip.compress(b"{}\n" * 99, mtime=0)[:20]),
         ("a.json.gz", b"no"),
     ],
 )
