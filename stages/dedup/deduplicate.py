@@ -77,7 +77,8 @@ def dedup(stage: Dedup, documents: Reader, sketches: Reader, outputs: Outputs) -
 def _verified(work: Work, links: Links) -> tuple[Mask, Mask]:
     """Decide by candidates and their texts: which documents stay, and which in the filters have no candidate."""
     own = work.own
-    flagged = flag(work.shape, work.segments, _mask(links.copies[:, 0], own), work.scratch)
+    skipped = _mask(links.copies[:, 0], own)
+    flagged = flag(work.shape, work.segments, skipped, work.scratch, work.outputs.progress)
     found = Spill(work.scratch / "candidates", 3, flagged.keys.num_records, own.stop.bit_length())
     candidates(flagged, own, found)
     found.add(np.column_stack([links.doubtful, np.full(len(links.doubtful), NAMED)]))

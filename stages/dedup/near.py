@@ -20,6 +20,7 @@ from stages.dedup.join import first_of_each, groups, matches, pairs
 from stages.dedup.keys import KeyFile
 from stages.dedup.segments import FILTERS, Segment
 from stages.dedup.spill import U64, Spill
+from stages.progress import Progress
 from stages.tables import Reader
 
 BATCH_ROWS = 1024  # of 64 keys: half a megabyte an array
@@ -40,7 +41,9 @@ class Flagged(NamedTuple):
     added: npt.NDArray[np.bool_]
 
 
-def flag(shape: Shape, segments: Sequence[Segment], skipped: npt.NDArray[np.bool_], scratch: Path) -> Flagged:
+def flag(
+    shape: Shape, segments: Sequence[Segment], skipped: npt.NDArray[np.bool_], scratch: Path, progress: Progress
+) -> Flagged:
     """Put the band keys of the newest segment's rows, but for those `skipped`, into its filters; spill them with flags."""
     *old, own = segments
     records = own.sketches.num_rows * shape.num_bands
@@ -56,6 +59,7 @@ def flag(shape: Shape, segments: Sequence[Segment], skipped: npt.NDArray[np.bool
             seen = filters.first_seen(keys, num_workers())
             found.keys.add(np.column_stack([tagged.ravel(), (beside << np.uint64(1) | seen).ravel()]))
             found.added[rows] = True
+            progress.advance(len(rows))
     return found
 
 

@@ -4,11 +4,9 @@ What grows with the corpus lies on disk; memory holds a file of windows and some
 which worker is faster: files are filled in the order of the documents, and read in the order of their names.
 """
 
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,7 +18,7 @@ import pyarrow.parquet as pq
 
 from schemas.corpus import Passage
 from stages.base import SettingsError, num_workers
-from stages.dedup.spill import FILE_RECORDS, U64, Places, Spill
+from stages.dedup.spill import FILE_RECORDS, U64, Places, Spill, scratch
 from stages.sketch.rows import check_utf8, pieces
 from stages.substring import Substring
 from stages.substring.repeats import Least, repeats, short_files
@@ -54,22 +52,13 @@ def substring(stage: Substring, documents: Reader, outputs: Outputs) -> None:
     if outputs.shard[1] != 1:
         raise SettingsError("substring: a part alone cannot see the others' documents: run it as one shard")
     pa.set_memory_pool(pa.system_memory_pool())  # gives back what is freed
-    with _scratch(outputs.folder) as scratch:
-        work = Work(stage, documents, outputs, scratch)
+    with scratch(outputs.folder) as folder:
+        work = Work(stage, documents, outputs, folder)
         outputs.progress.start("texts read", documents.num_rows)
         ends, found = _windows(work)
         _spans(work, ends, _repeated(work, ends, found))
         outputs.progress.start("documents", documents.num_rows)
         _rewrite(work, ends)
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    scratch = folder / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-    scratch.mkdir()
-    yield scratch
-    shutil.rmtree(scratch)
 
 
 def in_order(do: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

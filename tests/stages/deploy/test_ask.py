@@ -1,13 +1,10 @@
 """What the stage makes of servers that misbehave: small real ones, asked by the real client."""
 
-import json
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from stages.base import SettingsError
 from stages.deploy import serve
 from stages.deploy.serve import Server, ServerError
 from stages.deploy.stop import process_started
+from tests.loopback import servers
 
 Answer = tuple[int, dict[str, object]]
 Stub = Callable[[Answer], Endpoint]
@@ -25,31 +23,8 @@ Stub = Callable[[Answer], Endpoint]
 @pytest.fixture
 def stub() -> Iterator[Stub]:
     """Starts an HTTP server that gives one answer to every request."""
-    running: list[ThreadingHTTPServer] = []
-
-    def go(answer: Answer) -> Endpoint:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                body = json.dumps(answer[1]).encode()
-                self.send_response(answer[0])
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *_: object) -> None:  # noqa: A002, ARG002 - the parent's signature
-                return
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        running.append(server)
-        return row(server.server_address[1])
-
-    yield go
-    for server in running:
-        server.shutdown()
-        server.server_close()
+    with servers() as listen:
+        yield lambda answer: row(listen(lambda _: answer))
 
 
 @pytest.fixture

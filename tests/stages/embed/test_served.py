@@ -1,11 +1,8 @@
 """The client against real servers, good and bad ones, on this machine."""
 
-import json
 import math
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -14,41 +11,17 @@ import pytest
 from schemas.table import ContractError
 from stages.base import SettingsError
 from stages.embed.served import KEY, MAX_TEXTS, ServedModel
+from tests.loopback import Answer, Reply, servers
 
-Reply = tuple[int, Any]
-Start = Callable[[Callable[[dict[str, Any]], Reply]], str]
+Start = Callable[[Answer], str]
 WIDTH = 6
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Starts servers that answer as a function says; gives their base URL."""
-    running: list[ThreadingHTTPServer] = []
-
-    def go(answer: Callable[[dict[str, Any]], Reply]) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                body |= {"path": self.path, "key": self.headers["authorization"]}
-                status, reply = answer(body)
-                data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *_: object) -> None:  # noqa: A002, ARG002 - the parent's signature
-                return
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        running.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}/v1"
-
-    yield go
-    for server in running:
-        server.shutdown()
-        server.server_close()
+    with servers() as listen:
+        yield lambda answer: f"http://127.0.0.1:{listen(answer)}/v1"
 
 
 def vector(text: str, width: int = WIDTH) -> list[float]:

@@ -11,12 +11,3 @@ def sides(tmp_path, monkeypatch, root) -> Path:
     monkeypatch.setenv("BOREALIS_REMOTE", str(tmp_path / "remote"))
     monkeypatch.setenv("BOREALIS_STATE", str(tmp_path / "state"))
     return tmp_path / "remote"
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch) -> Path:
-    """A storage root of this test's own, with a folder of one text to ingest."""
-    monkeypatch.setenv("BOREALIS_ROOT", str(tmp_path / "runs"))
-    (tmp_path / "papers").mkdir()
-    (tmp_path / "papers" / "one.txt").write_text("A paper about basalt. " * 60)
-    return tmp_path / "runs"
