@@ -17,7 +17,8 @@ from numba import njit
 
 from benchmarks.dedup_near import NUM_BANDS, ROWS_PER_BAND
 from benchmarks.table import Comparison, Options
-from stages.dedup.bloom import BandFilters, Shape
+from stages.dedup.bloom import BandFilters
+from stages.dedup.shape import Shape
 from stages.sketch.kernel import keys_of_sets, mix
 
 Keys = npt.NDArray[np.uint64]

@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from benchmarks.dedup_corpus import THRESHOLD, Corpus, load, shingles
 from benchmarks.table import Comparison, Options
-from stages.dedup.bloom import BandFilters, Shape
+from stages.dedup.bloom import BandFilters
+from stages.dedup.shape import Shape
 from stages.sketch.fold import fold
 from stages.sketch.minhash import MinHash
 

@@ -16,7 +16,8 @@ from benchmarks.dedup_tables import Ran, run_stage, write_documents
 from benchmarks.table import Comparison, Options
 from schemas.manifest import Manifest
 from stages.dedup import Dedup
-from stages.dedup.bloom import BandFilters, Shape
+from stages.dedup.bloom import BandFilters
+from stages.dedup.shape import Shape
 from stages.sketch import Sketch
 
 TEXT_BYTES, MEAN_WORD_BYTES = 400, 7

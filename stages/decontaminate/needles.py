@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.evaluation import BenchmarkItem
+from stages.compiled import compiled
 from stages.decontaminate.words import Hashes, Places, words
-from stages.stream.compiled import compiled
 
 SIZE = 3  # words of a gram: long enough to be rare, short enough to survive an error in every sixth word
 MAX_ITEMS, MIN_GRAMS, SHORT_WORDS = 16, 5, 12

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from stages.compiled import compiled
 from stages.decontaminate.letters import Letters, letters
 from stages.decontaminate.needles import FACTORS, SIZE, Index, lookup
 from stages.decontaminate.words import Bytes, Hashes, Places, Words, read_words, room
-from stages.stream.compiled import compiled
 
 REACH, SLACK = 1.5, 12  # a window's words: the item's, half as many more, and a few
 RUN_WORDS = 12  # words in a row that two texts do not share by chance

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import compiled
 from stages.decontaminate.letters import COUNT, DROPPED, LETTER, SEPARATOR, Letters, letters
-from stages.stream.compiled import compiled
 
 Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint64]

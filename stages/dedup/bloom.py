@@ -1,10 +1,7 @@
 """One Bloom filter a band (LSHBloom, arXiv 2411.04257) in one file that any number of processes can map and read.
 
-A filter's bits lie in pages of 4 KiB and all probes of a key go to one page (blocked Bloom filters, Putze et al. 2009):
-one page fault a band where a plain filter has one a probe. Pages fill unevenly, so the filter is made large enough
-that the mean over all fillings has the rate that was asked for: 0.5 % more bits. Past its capacity a filter grows by a
-slice of twice the size and half the rate (scalable Bloom filters, Almeida et al. 2007); the first slice may use 80 % of
-the rate and all later ones together the rest, so growing costs a filter that never grows 1.5 % more bits.
+All probes of a key go to one page of 4 KiB: one page fault a band where a plain filter has one a probe. `shape` says how
+large a filter is, and how it grows.
 
 Bands do not see each other: each is one writer's work, needs no lock, and the file is the same with any number of
 threads and any size of batches. A key is put in whether or not it was there. What is given up: keys cannot be taken
@@ -13,32 +10,30 @@ out, and nobody reads a file while it is written.
 Layout: a header of one page (`HEADER`, little endian), then slice after slice, in each band after band.
 """
 
-import math
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from functools import lru_cache, partial
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from schemas.table import ContractError
+from stages.compiled import compiled
+from stages.dedup.shape import PAGE_BYTES, Shape
 from stages.sketch.kernel import mix
 
 Keys = npt.NDArray[np.uint64]
 Bits = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 
-PAGE_BYTES = 4096
-PAGE_BITS = 8 * PAGE_BYTES
 POSITION_SHIFT = np.uint64(64 - 15)  # 15 bits name a bit of a page
-FIRST_SHARE = 0.8  # of the rate, for the first slice
-GROWTH = 2
+STEP, ODD = np.uint64(6364136223846793005), np.uint64(1442695040888963407)  # Knuth's MMIX: next probe
 MAX_SLICES = 40
 MAGIC = b"borealis bloom\r\n"  # a copy that translates line ends breaks it
 VERSION = 1
@@ -59,43 +54,21 @@ HEADER = np.dtype(
 )
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What two filters must have in common to be read or merged as one.
-
-    `capacity` documents may be put in before the filter grows; `rate` is the share of new documents that all bands
-    together may take for seen; `settings` names (a digest, at most 64 characters) what the keys were made with.
-    """
-
-    num_bands: int
-    capacity: int
-    rate: float
-    settings: str = ""
-    seed: int = 0
-
-    @property
-    def rate_per_band(self) -> float:
-        """Each band's rate, such that all bands together have `rate`."""
-        return -math.expm1(math.log1p(-self.rate) / self.num_bands)
-
-    def slice_size(self, index: int) -> tuple[int, int, int]:
-        """Capacity, pages a band and probes a key of slice `index`."""
-        share = FIRST_SHARE if index == 0 else (1 - FIRST_SHARE) * 0.5**index
-        capacity = max(1, self.capacity) * GROWTH**index
-        return capacity, *pages_and_probes(capacity, self.rate_per_band * share)
-
-    def theory_bytes(self) -> float:
-        """Bytes of plain Bloom filters of this capacity and rate, as `-n ln p / ln(2)^2` bits has them."""
-        return self.num_bands * self.capacity * -math.log(self.rate_per_band) / math.log(2) ** 2 / 8
-
-
 class BandFilters:
-    """A filter file, mapped. Keys are (N, num_bands) unsigned 64-bit integers, one row a document."""
+    """A filter file. Keys are (N, num_bands) unsigned 64-bit integers, one row a document.
+
+    Slices that are made here stay in memory until `close`: a mapped file's pages would be written to disk again and
+    again while keys fall into them. Slices of a file that is opened are mapped.
+    """
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path, self.write = path, write
-        self._map: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r+" if write else "r")
-        self.header = self._map[: HEADER.itemsize].view(HEADER)[0]
+        mode: Literal["r", "r+"] = "r+" if write else "r"
+        self._page: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, mode, shape=(PAGE_BYTES,))
+        self.header = self._page[: HEADER.itemsize].view(HEADER)[0]
+        self._parts: list[Bits] = [np.memmap(path, np.uint8, mode, *self._place(i)) for i in range(len(self.slices))]
+        self._made: list[int] = []  # slices that are not in the file yet
+        self._pool: ThreadPoolExecutor | None = None
 
     @classmethod
     def create(cls, path: Path, shape: Shape) -> Self:
@@ -126,10 +99,20 @@ class BandFilters:
 
     def close(self) -> None:
         """Write all to disk and mark the file whole."""
-        if self.write:
-            self._flush()
-            self.header["closed"] = 1
-            self._flush()
+        self._stop()
+        if not self.write:
+            return
+        with self.path.open("r+b") as file:
+            for index in self._made:
+                file.seek(self._place(index)[0])
+                file.write(self._parts[index].data)
+        for part in self._parts:
+            if isinstance(part, np.memmap):
+                part.flush()
+        self._made = []
+        self._flush()
+        self.header["closed"] = 1
+        self._flush()
 
     def __enter__(self) -> Self:
         return self
@@ -137,8 +120,9 @@ class BandFilters:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:  # a file that was given up stays marked as not whole
+        if kind is None:
             self.close()
+        self._stop()  # a file that was given up stays marked as not whole
 
     @property
     def shape(self) -> Shape:
@@ -154,7 +138,7 @@ class BandFilters:
     @property
     def size_bytes(self) -> int:
         """Bytes of the file."""
-        return int(self._map.size)
+        return _file_bytes(self.header)
 
     def contains(self, keys: Keys, workers: int = 1) -> Flags:
         """Which keys are in: (N, num_bands)."""
@@ -206,11 +190,17 @@ class BandFilters:
         self.header["num_slices"] = index + 1
         self._flush()
         _reserve(self.path, _file_bytes(self.header))
-        self._map = np.memmap(self.path, np.uint8, "r+")
-        self.header = self._map[: HEADER.itemsize].view(HEADER)[0]
+        self._parts.append(_memory(self._place(index)[1][0]))
+        self._made.append(index)
 
     def _flush(self) -> None:
-        self._map.flush()  # type: ignore[attr-defined]
+        self._page.flush()  # type: ignore[attr-defined]
+
+    def _place(self, index: int) -> tuple[int, tuple[int]]:
+        """Where a slice begins in the file, and how many bytes it has."""
+        pages = [int(n) for n in self.slices["num_pages"]]
+        num_bands = int(self.header["num_bands"])
+        return PAGE_BYTES * (1 + num_bands * sum(pages[:index])), (PAGE_BYTES * num_bands * pages[index],)
 
     def _spans(self, num_rows: int) -> Iterator[slice]:
         """Ranges of rows that go into one slice; the file grows between them."""
@@ -226,32 +216,46 @@ class BandFilters:
             start = stop
 
     def bits(self, index: int, band: int) -> Bits:
-        """The mapped bytes of a band in a slice."""
-        pages = [int(n) for n in self.slices["num_pages"]]
-        num_bands = int(self.header["num_bands"])
-        start = PAGE_BYTES * (1 + num_bands * sum(pages[:index]) + band * pages[index])
-        return self._map[start : start + PAGE_BYTES * pages[index]]
+        """The bytes of a band in a slice."""
+        return cast("Bits", self._bands(index)[band])
+
+    def _bands(self, index: int) -> Bits:
+        return cast("Bits", self._parts[index].reshape(int(self.header["num_bands"]), -1))
 
     # ---- bands
 
-    def _each_band(self, work: Callable[[int], None], workers: int) -> None:
-        bands = range(int(self.header["num_bands"]))
+    def _each_band(self, work: Callable[[int, int], None], workers: int) -> None:
+        """Give each worker some neighbouring bands, from the first number to before the second."""
+        num_bands = int(self.header["num_bands"])
         if workers == 1:
-            for band in bands:
-                work(band)
+            work(0, num_bands)
             return
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, bands))
+        self._pool = self._pool or ThreadPoolExecutor(workers)
+        ends = [num_bands * n // workers for n in range(workers + 1)]
+        list(self._pool.map(work, ends[:-1], ends[1:]))
 
-    def _look(self, band: int, keys: Keys, seen: Flags, num_slices: int) -> None:
+    def _stop(self) -> None:
+        if self._pool:
+            self._pool.shutdown()
+        self._pool = None
+
+    def _look(self, first: int, stop: int, keys: Keys, seen: Flags, num_slices: int) -> None:
         for i, part in enumerate(self.slices[:num_slices]):
-            _contains(self.bits(i, band), int(part["num_probes"]), self.header["seed"], keys[:, band], seen[:, band])
+            bits, probes = self._bands(i)[first:stop], int(part["num_probes"])
+            _contains(bits, probes, self.header["seed"], keys[:, first:stop], seen[:, first:stop])
 
-    def _put(self, band: int, keys: Keys, seen: Flags) -> None:
+    def _put(self, first: int, stop: int, keys: Keys, seen: Flags) -> None:
         last = len(self.slices) - 1
-        self._look(band, keys, seen, last)
-        probes = int(self.slices["num_probes"][last])
-        _insert(self.bits(last, band), probes, self.header["seed"], keys[:, band], seen[:, band])
+        self._look(first, stop, keys, seen, last)
+        bits, probes = self._bands(last)[first:stop], int(self.slices["num_probes"][last])
+        _insert(bits, probes, self.header["seed"], keys[:, first:stop], seen[:, first:stop])
+
+
+def _memory(size: int) -> Bits:
+    """Zeros, in large pages where the system has them: keys fall all over, and each small page is a miss of its own."""
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
 
 
 def _reserve(file: Path, size: int) -> None:
@@ -283,71 +287,42 @@ def _damage(path: Path) -> list[str]:
     return problems
 
 
-# ---- how large
-
-
-@lru_cache(maxsize=256)
-def pages_and_probes(capacity: int, rate: float) -> tuple[int, int]:
-    """The fewest pages, and probes a key, that hold `capacity` keys at `rate`, given that pages fill unevenly."""
-    num_probes = max(1, round(-math.log2(rate)))
-    low = max(1, math.floor(capacity * -math.log(rate) / math.log(2) ** 2 / PAGE_BITS))
-    high = low
-    while expected_rate(capacity, high, num_probes) > rate:
-        low, high = high, high + max(1, high // 8)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if expected_rate(capacity, middle, num_probes) <= rate else (middle + 1, high)
-    return high, num_probes
-
-
-def expected_rate(num_keys: int, num_pages: int, num_probes: int) -> float:
-    """The mean, over a binomial number of keys in a page, of the chance that all probes of a new key hit set bits."""
-    if num_pages == 1:
-        return _page_rate(num_keys, num_probes)
-    mean = num_keys / num_pages
-    spread = 12 * math.sqrt(mean) + 12
-    keys = range(max(0, int(mean - spread)), int(mean + spread))
-    return math.fsum(math.exp(j * math.log(mean) - mean - math.lgamma(j + 1)) * _page_rate(j, num_probes) for j in keys)
-
-
-def _page_rate(num_keys: int, num_probes: int) -> float:
-    return float((1 - (1 - 1 / PAGE_BITS) ** (num_keys * num_probes)) ** num_probes)
-
-
 # ---- compiled: one band
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _contains(bits: Bits, num_probes: int, seed: np.uint64, keys: Keys, seen: Flags) -> None:
-    num_pages = np.uint64(bits.size // PAGE_BYTES)
-    for row in range(keys.size):
-        if seen[row]:
-            continue
-        state = mix(keys[row] ^ seed)
-        page = np.int64(((state >> np.uint64(32)) * num_pages) >> np.uint64(32)) * PAGE_BYTES
-        found = True
-        for _ in range(num_probes):
-            state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
-            position = np.int64(state >> POSITION_SHIFT)
-            if not bits[page + (position >> 3)] >> (position & 7) & 1:
-                found = False
-                break
-        seen[row] = found
+    num_pages = np.uint64(bits.shape[1] // PAGE_BYTES)
+    for band in range(bits.shape[0]):
+        for row in range(keys.shape[0]):
+            if seen[row, band]:
+                continue
+            state = mix(keys[row, band] ^ seed)
+            page = np.int64(((state >> np.uint64(32)) * num_pages) >> np.uint64(32)) * PAGE_BYTES
+            found = True
+            for _ in range(num_probes):
+                state = state * STEP + ODD
+                position = np.int64(state >> POSITION_SHIFT)
+                if not bits[band, page + (position >> 3)] >> (position & 7) & 1:
+                    found = False
+                    break
+            seen[row, band] = found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _insert(bits: Bits, num_probes: int, seed: np.uint64, keys: Keys, seen: Flags) -> None:
-    num_pages = np.uint64(bits.size // PAGE_BYTES)
-    for row in range(keys.size):
-        if seen[row]:
-            continue
-        state = mix(keys[row] ^ seed)
-        page = np.int64(((state >> np.uint64(32)) * num_pages) >> np.uint64(32)) * PAGE_BYTES
-        found = 1
-        for _ in range(num_probes):
-            state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
-            position = np.int64(state >> POSITION_SHIFT)
-            byte = page + (position >> 3)
-            found &= bits[byte] >> (position & 7)
-            bits[byte] |= np.uint8(1 << (position & 7))
-        seen[row] = found & 1
+    num_pages = np.uint64(bits.shape[1] // PAGE_BYTES)
+    for band in range(bits.shape[0]):
+        for row in range(keys.shape[0]):
+            if seen[row, band]:
+                continue
+            state = mix(keys[row, band] ^ seed)
+            page = np.int64(((state >> np.uint64(32)) * num_pages) >> np.uint64(32)) * PAGE_BYTES
+            found = 1
+            for _ in range(num_probes):
+                state = state * STEP + ODD
+                position = np.int64(state >> POSITION_SHIFT)
+                byte = page + (position >> 3)
+                found &= bits[band, byte] >> (position & 7)
+                bits[band, byte] |= np.uint8(1 << (position & 7))
+            seen[row, band] = found & 1

@@ -3,14 +3,15 @@
 The smallest row of a cluster stands for it, so the clusters do not depend on the order of the links.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from stages.compiled import compiled
 
 Parents = npt.NDArray[np.int64]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def find(parents: Parents, node: int) -> int:
     """The node that stands for a cluster."""
     while parents[node] != node:
@@ -19,7 +20,7 @@ def find(parents: Parents, node: int) -> int:
     return node
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def union(parents: Parents, a: int, b: int) -> bool:
     """Join two clusters; whether they were two."""
     a, b = find(parents, a), find(parents, b)
@@ -31,14 +32,14 @@ def union(parents: Parents, a: int, b: int) -> bool:
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def union_all(parents: Parents, links: npt.NDArray[np.int64]) -> None:
     """Join the clusters of the two ends of each link (n, 2)."""
     for a, b in links:
         union(parents, a, b)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def flatten(parents: Parents) -> None:
     """Let every node point at the one that stands for its cluster."""
     for node in range(len(parents)):

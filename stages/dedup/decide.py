@@ -12,12 +12,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.corpus import Duplicate
+from stages.compiled import compiled
 from stages.dedup.near import NAMED
 from stages.dedup.old import Kept
 from stages.dedup.segments import Segment, take_all
@@ -66,7 +66,7 @@ class Evidence:
         return np.where(self.copies[places, 0] == rows, self.copies[places, 1], rows)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _num_bands(pairs: U64, candidates: U64) -> npt.NDArray[np.int64]:
     found = np.zeros(len(pairs), np.int64)
     for n in range(len(pairs)):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from schemas.corpus import Duplicate
 from stages.base import SettingsError
 from stages.dedup import Dedup, certificate
-from stages.dedup.bloom import BandFilters, Shape
+from stages.dedup.bloom import BandFilters
 from stages.dedup.clusters import flatten, union_all
 from stages.dedup.decide import Clusters, Evidence, Verdict, decide, unnamed
 from stages.dedup.family import Family
@@ -24,6 +24,7 @@ from stages.dedup.near import NAMED, batches_of_keys, blocks, candidates, flag, 
 from stages.dedup.old import decided
 from stages.dedup.plain import drop_seen
 from stages.dedup.segments import FILTERS, Segment, check_inputs, list_files, open_segments
+from stages.dedup.shape import Shape
 from stages.dedup.spill import U64, Spill, scratch
 from stages.dedup.verify import Limits, join_copies, read_shingles
 from stages.tables import Outputs, Reader

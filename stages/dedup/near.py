@@ -15,10 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from stages.base import num_workers
-from stages.dedup.bloom import BandFilters, Shape
+from stages.compiled import compiled
+from stages.dedup.bloom import BandFilters
 from stages.dedup.join import first_of_each, groups, matches, pairs
 from stages.dedup.keys import KeyFile
 from stages.dedup.segments import FILTERS, Segment
+from stages.dedup.shape import Shape
 from stages.dedup.spill import U64, Spill
 from stages.progress import Progress
 from stages.tables import Reader
@@ -52,12 +54,11 @@ def flag(
     found = Flagged(Spill(scratch / "bands", 2, records), hits, np.zeros(own.sketches.num_rows, np.bool_))
     with BandFilters.create(own.folder / FILTERS, shape) as filters:
         for rows, keys in batches_of_keys(own.sketches, skipped):
-            beside, tagged = np.broadcast_to(rows[:, None], keys.shape), tag(keys)
             for known, (_, spill) in zip(earlier, hits, strict=True):
                 seen = known.contains(keys, num_workers())
-                spill.add(np.column_stack([tagged[seen], beside[seen]]))
+                spill.add(np.column_stack([tag(keys)[seen], np.broadcast_to(rows[:, None], keys.shape)[seen]]))
             seen = filters.first_seen(keys, num_workers())
-            found.keys.add(np.column_stack([tagged.ravel(), (beside << np.uint64(1) | seen).ravel()]))
+            _write_records(keys, rows, seen, found.keys.room(keys.size))
             found.added[rows] = True
             progress.advance(len(rows))
     return found
@@ -66,6 +67,16 @@ def flag(
 def tag(keys: U64) -> U64:
     """Band keys (n, num_bands), each made its band's own."""
     return keys ^ (np.arange(keys.shape[1], dtype=np.uint64) * MULTIPLIER)
+
+
+@compiled
+def _write_records(keys: U64, rows: U64, seen: npt.NDArray[np.bool_], records: U64) -> None:
+    """Fill `records` with (tagged key, row * 2 + seen), row after row."""
+    num_bands = keys.shape[1]
+    for i in range(keys.shape[0]):
+        for band in range(num_bands):
+            records[i * num_bands + band, 0] = keys[i, band] ^ (np.uint64(band) * MULTIPLIER)
+            records[i * num_bands + band, 1] = rows[i] << np.uint64(1) | np.uint64(seen[i, band])
 
 
 def batches_of_keys(sketches: Reader, skipped: npt.NDArray[np.bool_]) -> Iterator[tuple[U64, U64]]:
@@ -84,7 +95,7 @@ def key_matrix(column: pa.BinaryArray, wanted: npt.NDArray[np.bool_]) -> U64:
     starts = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
     present = starts[1:] > starts[:-1]
     keys = np.frombuffer(data, np.uint8)[starts[0] : starts[-1]].view("<u8").reshape(int(present.sum()), -1)
-    return keys[wanted[present]].astype(np.uint64, copy=False)
+    return keys if wanted.all() else keys[wanted[present]]
 
 
 def candidates(flagged: Flagged, own: Segment, found: Spill) -> None:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from stages.base import num_workers
+from stages.compiled import compiled
 from stages.dedup.clusters import Parents, find, union
 from stages.dedup.family import Family
 from stages.dedup.near import NAMED
@@ -104,7 +104,7 @@ def join_copies(parents: Parents, candidates: U64, shingles: Shingles, members: 
     _join_copies(parents, pairs, least, (np.asarray(shingles.hashes), shingles.offsets), contained)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _common(a: U64, b: U64) -> int:
     """How many numbers two sorted sets share."""
     i = j = count = 0
@@ -116,7 +116,7 @@ def _common(a: U64, b: U64) -> int:
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _similarities(places: Places, hashes: U64, offsets: Places) -> Shares:
     scores = np.zeros(len(places))
     for n in range(len(places)):
@@ -127,7 +127,7 @@ def _similarities(places: Places, hashes: U64, offsets: Places) -> Shares:
     return scores
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _join_copies(
     parents: Parents, pairs: Places, least: Shares, sets: tuple[U64, Places], contained: tuple[float, float]
 ) -> None:

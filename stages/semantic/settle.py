@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.table import ContractError
+from stages.compiled import compiled
 from stages.dedup.spill import U64
 from stages.dedup.survivor import rank
 from stages.semantic.vectors import Rows, Unit
-from stages.stream.compiled import compiled
 from stages.tables import Reader
 
 FACTS = ("doc_id", "quality", "licence", "works", "num_shingles", "path", "num_characters")

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
+from stages.compiled import compiled, inlined
 from stages.sketch.characters import ATTACHING, DROPPED, LETTER, SPACE, UNREADABLE, Characters, characters
 from stages.sketch.normalize import normalize
 
@@ -69,7 +69,7 @@ def _patched(folded: Folded, texts: pa.Array, rows: npt.NDArray[np.intp]) -> Fol
     return Folded(np.concatenate(pieces), ends, folded.unreadable)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fold(data: Bytes, starts: Offsets, tables: Characters) -> tuple[Bytes, Offsets, Offsets]:
     """All texts; those that are given up are empty and have -1 unreadable characters."""
     count = starts.size - 1
@@ -89,7 +89,7 @@ def _fold(data: Bytes, starts: Offsets, tables: Characters) -> tuple[Bytes, Offs
     return out, ends, unreadable
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fold_one(  # noqa: C901, PLR0912 - the automaton is one loop
     data: Bytes, span: tuple[int, int], work: Work, first: int, tables: Characters
 ) -> tuple[int, int]:
@@ -142,7 +142,7 @@ def _fold_one(  # noqa: C901, PLR0912 - the automaton is one loop
     return pos, bad
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _copy_plain(
     data: Bytes, span: tuple[int, int], out: Bytes, cursor: tuple[int, int], plain: Bytes
 ) -> tuple[int, int]:
@@ -161,7 +161,7 @@ def _copy_plain(
     return i, pos
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def decode(data: Bytes, i: int) -> tuple[Any, int]:
     """The code point at byte `i` of valid UTF-8, and its bytes."""
     lead = np.int32(data[i])
@@ -174,7 +174,7 @@ def decode(data: Bytes, i: int) -> tuple[Any, int]:
     return (lead & 7) << 18 | (data[i + 1] & 0x3F) << 12 | (data[i + 2] & 0x3F) << 6 | (data[i + 3] & 0x3F), 4
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _line_break(data: Bytes, i: int, stop: int, kinds: Bytes) -> int:
     """Where the letter stands that goes on after a hyphen's line break; 0 if this is no such hyphen."""
     while i < stop and data[i] in (BLANK, TAB):
@@ -191,7 +191,7 @@ def _line_break(data: Bytes, i: int, stop: int, kinds: Bytes) -> int:
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write(out: Bytes, cursor: tuple[int, int], code: int, at: int, strings: Codes) -> int:
     """Write the string at `at`, or `code` as it is where `at` is 0; returns the new end."""
     pos, first = cursor
@@ -204,7 +204,7 @@ def _write(out: Bytes, cursor: tuple[int, int], code: int, at: int, strings: Cod
     return pos
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_code(out: Bytes, pos: int, code: int) -> int:
     """Write a code point as UTF-8; returns the new end."""
     if code < 0x80:
@@ -218,7 +218,7 @@ def _write_code(out: Bytes, pos: int, code: int) -> int:
     return pos + width
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_piece(work: Work, num: int, pos: int, first: int, tables: Characters) -> int:
     """Write the piece in normal form KC, case folded; returns the new end."""
     parts, count = work.parts, 0
@@ -229,7 +229,7 @@ def _write_piece(work: Work, num: int, pos: int, first: int, tables: Characters)
     return pos
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _decompose(code: int, parts: Codes, count: int, tables: Characters) -> int:
     """Put a character's decomposition at the end of `parts[:count]`, in canonical order; returns the new length."""
     at = tables.decomposed_at[code]
@@ -244,7 +244,7 @@ def _decompose(code: int, parts: Codes, count: int, tables: Characters) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _joined(parts: Codes, count: int, tables: Characters) -> int:
     """Compose in place what is decomposed and in order; a character is blocked by one of its class or higher."""
     starter, last, kept = -1, np.int64(-1), 0

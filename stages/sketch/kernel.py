@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from stages.compiled import compiled, inlined
 from stages.sketch.characters import WORD
 from stages.sketch.fold import Bytes, Folded, Offsets, decode
 
@@ -28,7 +28,7 @@ HALF = np.uint64(32)
 ONE = np.uint64(1)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def mix(x: np.uint64) -> np.uint64:
     """Spread every bit over all (the finish of SplitMix64, Steele et al. 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -36,7 +36,7 @@ def mix(x: np.uint64) -> np.uint64:
     return x ^ (x >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def band_keys(
     folded: Folded, ngram_words: int, bands: tuple[int, int], seed: np.uint64, kinds: Bytes
 ) -> tuple[Hashes, Offsets]:
@@ -57,7 +57,7 @@ def band_keys(
     return keys, sizes
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def distinct_ngrams(folded: Folded, ngram_words: int, kinds: Bytes) -> tuple[Hashes, Offsets]:
     """The distinct n-grams of each text, as sorted hashes: text `i` has `hashes[offsets[i]:offsets[i + 1]]`."""
     count = folded.offsets.size - 1
@@ -71,7 +71,7 @@ def distinct_ngrams(folded: Folded, ngram_words: int, kinds: Bytes) -> tuple[Has
     return hashes[: offsets[count]], offsets
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def keys_of_sets(sets: tuple[Hashes, Offsets], bands: tuple[int, int], seed: np.uint64) -> Hashes:
     """Keys (N, num_bands) of N sets of n-gram hashes, given as (hashes, offsets); keys of an empty set are 0."""
     hashes, offsets = sets
@@ -83,7 +83,7 @@ def keys_of_sets(sets: tuple[Hashes, Offsets], bands: tuple[int, int], seed: np.
     return keys
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def signature(ngrams: Hashes, places: int, seed: np.uint64) -> Hashes:
     """The minima of a set of one n-gram or more."""
     minima = np.empty(places, np.uint64)
@@ -91,7 +91,7 @@ def signature(ngrams: Hashes, places: int, seed: np.uint64) -> Hashes:
     return minima
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _scratch(offsets: Offsets) -> tuple[Hashes, Hashes]:
     """Room for the n-grams of the longest text, and for a table in which a third stays free."""
     longest = 0
@@ -101,7 +101,7 @@ def _scratch(offsets: Offsets) -> tuple[Hashes, Hashes]:
     return np.empty(most, np.uint64), np.empty(most + most // 2 + 1, np.uint64)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _ngrams(data: Bytes, span: Offsets, ngram_words: int, kinds: Bytes, found: Hashes) -> int:
     """Hash each run of `ngram_words` words; fewer words are one shorter run, none is none. Returns how many."""
     num_words = _words(data, span, kinds, found)
@@ -119,7 +119,7 @@ def _ngrams(data: Bytes, span: Offsets, ngram_words: int, kinds: Bytes, found: H
     return num_words - size + 1 if num_words else 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _words(data: Bytes, span: Offsets, kinds: Bytes, found: Hashes) -> int:
     """Hash each word by its characters; returns how many. ASCII costs the same in and between words: no branch to mispredict."""
     i, stop = span[0], span[1]
@@ -143,7 +143,7 @@ def _words(data: Bytes, span: Offsets, kinds: Bytes, found: Hashes) -> int:
     return num + inside
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _distinct(found: Hashes, num: int, table: Hashes) -> int:
     """Move the distinct values of `found[:num]` to its front, in order; returns how many. Open addressing."""
     slots = num + num // 2 + 1
@@ -161,7 +161,7 @@ def _distinct(found: Hashes, num: int, table: Hashes) -> int:
     return kept
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sketch(ngrams: Hashes, seed: np.uint64, minima: Hashes) -> None:
     """Fill every place of `minima` with the smallest hash that falls into it in the first round in which one does."""
     places = minima.size
@@ -187,7 +187,7 @@ def _sketch(ngrams: Hashes, seed: np.uint64, minima: Hashes) -> None:
                 minima[k] = min(minima[k], mix(ngram + offset))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _join(minima: Hashes, rows_per_band: int, keys: Hashes) -> None:
     """Hash each band's minima, in order, to one key."""
     for band in range(keys.size):

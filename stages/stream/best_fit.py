@@ -5,7 +5,7 @@ Of bins that are equally full the one last changed is taken. What it gives up: n
 
 import numpy as np
 
-from stages.stream.compiled import compiled
+from stages.compiled import compiled
 from stages.stream.order import Array
 
 

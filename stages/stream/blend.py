@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import SettingsError
+from stages.compiled import compiled, inlined
 from stages.stream.blend_levels import Choices, choose
-from stages.stream.compiled import compiled, inlined
 
 Array = npt.NDArray[Any]
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stages.stream.compiled import compiled, inlined
+from stages.compiled import compiled, inlined
 
 Array = npt.NDArray[Any]
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.table import ContractError
-from stages.stream.compiled import compiled
+from stages.compiled import compiled
 from stages.stream.mt19937 import shuffle
 
 Array = npt.NDArray[Any]

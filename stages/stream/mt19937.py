@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.stream.compiled import compiled
+from stages.compiled import compiled
 
 NUM_WORDS, MIDDLE = 624, 397
 FEWEST_ITEMS = 8192  # for fewer, to take over the state and give it back costs more than it saves

@@ -1,7 +1,7 @@
 """The stage's work: windows into files, the repeated ones out of them, these into spans, and the documents again.
 
-What grows with the corpus lies on disk; memory holds a file of windows and some batches of documents. No step depends on
-which worker is faster: files are filled in the order of the documents, and read in the order of their names.
+What grows with the corpus lies on disk; memory holds a part of the windows and some batches of documents. No step depends on
+which worker is faster: windows are put in in the order of the documents, and read part by part.
 """
 
 from collections import deque
@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from schemas.corpus import Passage
 from stages.base import SettingsError, num_workers
-from stages.dedup.spill import FILE_RECORDS, U64, Places, Spill, scratch
+from stages.dedup.spill import U64, Part, Places, Spill, scratch
 from stages.sketch.rows import check_utf8, pieces
 from stages.substring import Substring
-from stages.substring.repeats import Least, repeats, short_files
+from stages.substring.repeats import Least, repeats, short_parts
 from stages.substring.rewrite import Found, Rewritten, rewrite
 from stages.substring.spans import Rows, column, passages, spans, tally
 from stages.substring.windows import MAX_WORDS, Rule, windows
@@ -85,8 +85,7 @@ def _windows(work: Work) -> tuple[Places, Spill]:
     with (work.scratch / "ends.i64").open("wb") as file:
         for records, counts in in_order(read, work.batches("doc_id", "text", "path")):
             records[:, 1] += np.uint64(place)
-            for first in range(0, len(records), FILE_RECORDS):  # a text may be long
-                found.add(records[first : first + FILE_RECORDS])
+            found.add(records)
             file.write((place + np.cumsum(counts)).tobytes())
             place += int(counts.sum())
             if place >= MAX_WORDS:
@@ -111,14 +110,13 @@ def _repeated(work: Work, ends: Places, found: Spill) -> Spill:
     repeated, lock = Spill(work.scratch / "repeated", 3, num_words, num_words.bit_length()), Lock()
     least = Least(max(work.stage.min_occurrences, work.stage.min_documents), work.stage.min_documents)
 
-    def count(file: Path) -> None:
-        for part in short_files(file, found.bits_in_file):
-            for block in repeats(part, ends, least):
+    def count(part: Part) -> None:
+        for short in short_parts(part):
+            for block in repeats(short, ends, least):
                 with lock:
                     repeated.add(block)
-            part.unlink()
 
-    for _ in in_order(count, found.files()):
+    for _ in in_order(count, found.parts()):
         pass
     return repeated
 

@@ -1,24 +1,23 @@
-"""Which windows are repeated: the records of a file of windows counted in a hash table, however often one of them occurs.
+"""Which windows are repeated: the records of a part of the windows counted in a hash table, however often one of them occurs.
 
 Most windows occur once. A sieve (two bits a slot: nothing, one, more) tells which may not, and only these are put into the
-table. The records of a file lie in the order of their places, so the first one of a window is its first occurrence, and a
-document is counted when it is another than the last one. Memory depends on how many different windows of a file may be
+table. The records of a part lie in the order of their places, so the first one of a window is its first occurrence, and a
+document is counted when it is another than the last one. Memory depends on how many different windows of a part may be
 repeated, not on how often they are.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.dedup.spill import FILE_RECORDS, U64, Places, Spill
-from stages.stream.compiled import compiled, inlined
+from stages.compiled import compiled, inlined
+from stages.dedup.spill import PART_RECORDS, U64, Part, Places, Spill
 from stages.substring.windows import CHECK, Bytes
 
-SIEVE_SLOTS = 1 << 22  # 1 MiB stays in a core's cache; 6 % of the slots are taken by a file of the usual length
-LONG_RECORDS = 4 * FILE_RECORDS  # a file with more is cut into shorter ones first
+SIEVE_SLOTS = 1 << 22  # 1 MiB stays in a core's cache; 6 % of the slots are taken by a part of the usual length
+LONG_RECORDS = 4 * PART_RECORDS  # a part with more is cut into shorter ones first
 WINDOW, CHECK_AND_FIRST, COUNTS, LAST = range(4)  # columns of the table; counts: occurrences << 32 | documents
 ONE_OCCURRENCE, MOST = np.uint64(1 << 32), np.uint64(0xFFFFFFFF)  # counts stop there
 NOTHING = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -32,43 +31,36 @@ class Least(NamedTuple):
     documents: int
 
 
-def repeats(file: Path, ends: Places, least: Least) -> Iterator[U64]:
-    """Blocks of the repeated windows of a file of records, in their order.
+def repeats(part: Part, ends: Places, least: Least) -> Iterator[U64]:
+    """Blocks of the repeated windows of a part, in their order.
 
     Each is three numbers: its place; the place where the window occurs first; its occurrences (upper 32 bits) and
     documents (lower 32). `ends` has the place after each document's last word.
     """
     sieve = np.zeros(SIEVE_SLOTS // 4, np.uint8)
-    for block in blocks(file):
+    for block in part.blocks():
         _sift(block, sieve)
-    table = _counted(file, sieve)
-    for block in _left(file, sieve):
+    table = _counted(part, sieve)
+    for block in _left(part, sieve):
         rows = np.searchsorted(ends, places(block), side="right").astype(np.uint64)
         _count_documents(block, rows, table)
-    for block in _left(file, sieve):
+    for block in _left(part, sieve):
         yield _chosen(block, table, least.occurrences, least.documents)
 
 
-def short_files(file: Path, bits: int) -> Iterator[Path]:
-    """A file of windows that have `bits` bits not in common, cut into files of which none is long, if that is possible."""
-    num_records = file.stat().st_size // 16
+def short_parts(part: Part) -> Iterator[Part]:
+    """A part of the windows, cut into parts of which none is long, if that is possible."""
+    bits, num_records = part.spill.bits_in_part, part.num_records
     if num_records <= LONG_RECORDS or bits < 32:
-        yield file
+        yield part
         return
-    parts = Spill(file.with_suffix(".parts"), 2, num_records, bits)
-    below = np.uint64((1 << bits) - 1)
-    for block in blocks(file):
-        parts.add(np.column_stack([block[:, 0] & below, block[:, 1]]))
-    file.unlink()
-    for part in parts.files():
-        yield from short_files(part, parts.bits_in_file)
-
-
-def blocks(file: Path) -> Iterator[U64]:
-    """A file of records, `FILE_RECORDS` at a time."""
-    with file.open("rb") as stream:
-        while len(block := np.fromfile(stream, np.uint64, 2 * FILE_RECORDS)):
-            yield block.reshape(-1, 2)
+    file = part.spill.file.with_name(f"{part.spill.file.name}.{part.number}")
+    shorter, below = Spill(file, 2, num_records, bits), np.uint64((1 << bits) - 1)
+    for block in part.blocks():
+        shorter.add(np.column_stack([block[:, 0] & below, block[:, 1]]))
+    for short in shorter.parts():
+        yield from short_parts(short)
+    shorter.remove()
 
 
 def places(records: U64) -> U64:
@@ -77,18 +69,18 @@ def places(records: U64) -> U64:
     return found
 
 
-def _left(file: Path, sieve: Bytes) -> Iterator[U64]:
+def _left(part: Part, sieve: Bytes) -> Iterator[U64]:
     """The records that the sieve leaves, block by block."""
-    for block in blocks(file):
+    for block in part.blocks():
         left = block[_sifted(block, sieve)]
         if len(left):
             yield left
 
 
-def _counted(file: Path, sieve: Bytes) -> U64:
+def _counted(part: Part, sieve: Bytes) -> U64:
     """The table of the windows that the sieve leaves: a power of two of slots, half of them empty (counts 0)."""
     table, used = np.zeros((16, 4), np.uint64), 0
-    for block in _left(file, sieve):
+    for block in _left(part, sieve):
         if 2 * (used + len(block)) > len(table):
             table = _grown(table, np.zeros((1 << (2 * (used + len(block))).bit_length(), 4), np.uint64))
         used += _count(block, table)
@@ -124,7 +116,7 @@ def _sifted(block: U64, sieve: Bytes) -> npt.NDArray[np.bool_]:
 def _slot(window: np.uint64, check: np.uint64, table: U64) -> np.uint64:
     """Where a window is in the table, or the empty slot where it would be."""
     mask = np.uint64(table.shape[0] - 1)
-    slot = window & mask  # the upper bits are the file's
+    slot = window & mask  # the upper bits are the part's
     while table[slot, COUNTS]:
         if table[slot, WINDOW] == window and (table[slot, CHECK_AND_FIRST] ^ check) & CHECK == 0:
             break

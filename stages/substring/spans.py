@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.compiled import compiled
 from stages.dedup.spill import U64, Places
-from stages.stream.compiled import compiled
 
 PLACE, NUM_WORDS, FIRST, COUNTS, AT = range(5)  # columns of a span: AT is the place of the window it belongs to
 NOTHING = -1

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from stages.compiled import compiled, inlined
 from stages.decontaminate.words import decode
-from stages.stream.compiled import compiled, inlined
 from stages.substring.characters import ALONE, COUNT, DIGIT, IDEOGRAPHS, LETTER, MARK, SPACE, kinds
 
 Bytes = npt.NDArray[np.uint8]

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.table import ContractError
-from stages.dedup.bloom import HEADER, PAGE_BITS, PAGE_BYTES, BandFilters, Shape, expected_rate, pages_and_probes
+from stages.dedup.bloom import HEADER, BandFilters
+from stages.dedup.shape import PAGE_BITS, PAGE_BYTES, Shape, expected_rate, pages_and_probes
 from tests.stages.sketch.plain import mix
 
 Keys = npt.NDArray[np.uint64]

@@ -11,10 +11,11 @@ from scipy import stats
 from schemas.corpus import Certificate, Document, Sketch
 from schemas.table import ContractError
 from stages.dedup import certificate
-from stages.dedup.bloom import BandFilters, Shape
+from stages.dedup.bloom import BandFilters
 from stages.dedup.certificate import CHANCE, clopper_pearson, tail_above
 from stages.dedup.family import Family
 from stages.dedup.near import key_matrix
+from stages.dedup.shape import Shape
 from stages.sketch.minhash import MinHash, Sets
 from stages.tables import Reader
 from tests.stages.dedup.corpora import Corpus, Maker, rows, text

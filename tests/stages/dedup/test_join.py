@@ -30,7 +30,8 @@ def u64(values: list[int]) -> spill.U64:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_spill_sorts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int, workers: int) -> None:
     """Records come back in the order of all columns, in one file or in many, and equal first columns stay together."""
-    monkeypatch.setattr(spill, "FILE_RECORDS", 100)
+    monkeypatch.setattr(spill, "PART_RECORDS", 100)
+    monkeypatch.setattr(spill, "RUN_RECORDS", 999)
     draw = np.random.default_rng(0)
     records = (
         draw.integers(0, 1 << bits, (3000, 3), np.uint64)

@@ -1,4 +1,4 @@
-"""Repeated windows out of files of records, and spans out of repeated windows, however they are cut into blocks."""
+"""Repeated windows out of a part of the windows, and spans out of repeated windows, however they are cut into blocks."""
 
 import itertools
 from collections import defaultdict
@@ -9,19 +9,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.dedup.spill import U64
+from stages.dedup import spill
+from stages.dedup.spill import U64, Part, Spill
 from stages.substring import repeats as module
-from stages.substring.repeats import Least, blocks, repeats, short_files
+from stages.substring.repeats import Least, repeats, short_parts
 from stages.substring.spans import FIRST, NUM_WORDS, PLACE, Rows, passages, spans, tally
 
 CHECK_BITS = 40
 
 
-def write(file: Path, windows: list[tuple[int, int]]) -> Path:
-    """A file of windows (hash, second hash of 24 bits), whose places are their numbers."""
+def write(file: Path, windows: list[tuple[int, int]], bits: int = 64) -> Part:
+    """A part of windows (hash, second hash of 24 bits), whose places are their numbers."""
     records = [(one, two << CHECK_BITS | place) for place, (one, two) in enumerate(windows)]
-    np.array(records, np.uint64).reshape(-1, 2).tofile(file)
-    return file
+    return written(file, np.array(records, np.uint64).reshape(-1, 2), bits)
+
+
+def written(file: Path, records: U64, bits: int = 64) -> Part:
+    """A part of records whose first columns differ in `bits` bits."""
+    file.unlink(missing_ok=True)
+    whole = Spill(file, 2, 0, bits)
+    whole.add(records)
+    [part] = whole.parts()
+    return part
 
 
 def plain(windows: list[tuple[int, int]], ends: list[int], least: Least) -> list[tuple[int, int, int, int]]:
@@ -43,10 +52,11 @@ def unpacked(found: list[U64]) -> list[tuple[int, int, int, int]]:
     return sorted((int(p), int(f), int(c) >> 32, int(c) & 0xFFFFFFFF) for block in found for p, f, c in block)
 
 
-@pytest.mark.parametrize("file_records", [7, 64, 1 << 18])
-def test_counts_are_the_plain_ones(tmp_path: Path, monkeypatch, file_records: int) -> None:
+@pytest.mark.parametrize("part_records", [7, 64, 1 << 18])
+def test_counts_are_the_plain_ones(tmp_path: Path, monkeypatch, part_records: int) -> None:
     """Occurrences and documents of each window are right in blocks of any size, also where one hash of two is the same."""
-    monkeypatch.setattr(module, "FILE_RECORDS", file_records)
+    monkeypatch.setattr(spill, "PART_RECORDS", part_records)
+    monkeypatch.setattr(spill, "RUN_RECORDS", 2 * part_records)
     draw = np.random.default_rng(0)
     hashes = draw.integers(0, 1 << 64, 120, np.uint64).tolist()
     windows = [
@@ -70,26 +80,26 @@ def test_a_window_a_million_times_takes_one_row(tmp_path: Path) -> None:
     count = 1_000_000
     records = np.empty((count, 2), np.uint64)
     records[:, 0], records[:, 1] = 77, np.arange(count)
-    records.tofile(tmp_path / "file")
-    found = list(repeats(tmp_path / "file", np.array([count // 2, count]), Least(2, 2)))
+    found = list(repeats(written(tmp_path / "file", records), np.array([count // 2, count]), Least(2, 2)))
     assert np.concatenate([block[:, 0] for block in found]).tolist() == list(range(count))
     assert {tuple(row) for block in found for row in block[:, 1:].tolist()} == {(0, count << 32 | 2)}
 
 
-def test_a_long_file_is_cut_by_further_bits(tmp_path: Path, monkeypatch) -> None:
-    """Parts of a long file hold all its windows, equal ones in one part, none long; what is one window stays one part."""
+def test_a_long_part_is_cut_by_further_bits(tmp_path: Path, monkeypatch) -> None:
+    """Pieces of a long part hold all its windows, equal ones in one piece, none long; what is one window stays one piece."""
     monkeypatch.setattr(module, "LONG_RECORDS", 1000)
-    monkeypatch.setattr("stages.dedup.spill.FILE_RECORDS", 256)
+    monkeypatch.setattr(spill, "PART_RECORDS", 256)
     hashes = np.random.default_rng(1).integers(0, 1 << 60, 2000, np.uint64)
     windows = [(int(h), 0) for h in np.tile(hashes, 3)]
-    parts = list(short_files(write(tmp_path / "file", windows), 60))
-    sizes = [sum(map(len, blocks(part))) for part in parts]
+    parts = short_parts(write(tmp_path / "file", windows, 60))
+    sizes, found = [], []
+    for part in parts:
+        sizes.append(part.num_records)
+        found += repeats(part, np.array([6000]), Least(3, 1))
     assert sum(sizes) == 6000
     assert max(sizes) <= 1000
-    found = [block for part in parts for block in repeats(part, np.array([6000]), Least(3, 1))]
     assert unpacked(found) == plain(windows, [6000], Least(3, 1))
-    [part] = short_files(write(tmp_path / "same", [(3, 0)] * 5000), 60)
-    assert sum(map(len, blocks(part))) == 5000
+    assert [p.num_records for p in short_parts(write(tmp_path / "same", [(3, 0)] * 5000, 60))] == [5000]
 
 
 @given(

@@ -127,7 +127,7 @@ def test_many_documents_in_many_files(tmp_path: Path, monkeypatch) -> None:
     found = [f"{prose(i, 300)} {LICENCE} {prose(i + 500, 300)}" for i in range(200)]
     documents = table(tmp_path / "in", found)
     assert run(documents, tmp_path / "one") == 0
-    monkeypatch.setattr("stages.dedup.spill.FILE_RECORDS", 1 << 12)
+    monkeypatch.setattr("stages.dedup.spill.PART_RECORDS", 1 << 12)
     assert run(documents, tmp_path / "many") == 0
     monkeypatch.setattr("stages.substring.passages.WORD_BYTES", 600)
     monkeypatch.setattr("stages.substring.repeats.LONG_RECORDS", 1 << 14)
