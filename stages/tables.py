@@ -77,7 +77,7 @@ class Reader:
 def _slice(
     file: Path, first: int, last: int, columns: Sequence[str] | None, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(file, buffer_size=READ_BYTES) as parquet:
+    with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet:  # or it holds a row group's columns
         offset = 0
         for group in range(parquet.num_row_groups):
             stop = offset + parquet.metadata.row_group(group).num_rows

@@ -69,6 +69,7 @@ def dedup(stage: Dedup, documents: Reader, sketches: Reader, outputs: Outputs) -
         work = Work(stage, family, [*old, own], outputs, folder)
         outputs.progress.start("sketches", sketches.num_rows)
         links = find_links(Names(sketches, folder / "names"), work.segments, outputs.folder / "keys")
+        pa.default_memory_pool().release_unused()  # what is free goes back before the filter is made
         stays, alone = (_verified if stage.verify else _plain)(work, links)
         _certify(work, alone)
         outputs["index"].write(list_files(work.segments, family.digest))
@@ -78,8 +79,9 @@ def dedup(stage: Dedup, documents: Reader, sketches: Reader, outputs: Outputs) -
 def _verified(work: Work, links: Links) -> tuple[Mask, Mask]:
     """Decide by candidates and their texts: which documents stay, and which in the filters have no candidate."""
     own = work.own
-    skipped = _mask(links.copies[:, 0], own)
-    flagged = flag(work.shape, work.segments, skipped, work.scratch, work.outputs.progress)
+    added = _mask(links.copies[:, 0], own)
+    np.logical_not(added, out=added)
+    flagged = flag(work.shape, work.segments, added, work.scratch, work.outputs.progress)
     found = Spill(work.scratch / "candidates", 3, flagged.keys.num_records, own.stop.bit_length())
     candidates(flagged, own, found)
     found.add(np.column_stack([links.doubtful, np.full(len(links.doubtful), NAMED)]))
@@ -88,7 +90,7 @@ def _verified(work: Work, links: Links) -> tuple[Mask, Mask]:
     file = work.scratch / "shingles.u64"
     shingles = read_shingles(work.segments, compared, work.family, file, work.outputs.progress)
     stays = _decided(work, links, Evidence(links.copies, work.shape.num_bands, shingles, pairs))
-    return stays, flagged.added & ~_mask(compared, own)
+    return stays, added & ~_mask(compared, own)
 
 
 def _plain(work: Work, links: Links) -> tuple[Mask, Mask]:
@@ -96,11 +98,10 @@ def _plain(work: Work, links: Links) -> tuple[Mask, Mask]:
     own = work.own
     stays = _decided(work, links, Evidence(links.copies, work.shape.num_bands))
     old = [BandFilters.open(s.path("filters"), work.family.digest) for s in work.segments[:-1]]
-    added = np.zeros_like(stays)
+    added = stays.copy()
     with BandFilters.create(own.folder / FILTERS, work.shape) as filters:
-        for rows, keys in batches_of_keys(own.sketches, ~stays):
+        for rows, keys in batches_of_keys(own.sketches, added):
             flagged = drop_seen(rows, keys, filters, old)
-            added[rows] = True
             for verdict in unnamed(own, flagged):
                 _leave_out(work, verdict)
                 stays[verdict.row - own.start] = added[verdict.row - own.start] = False

@@ -34,32 +34,32 @@ NAMED = np.uint64(1 << 32)  # in a candidate's weight, above the count of bands:
 class Flagged(NamedTuple):
     """What the filters leave behind.
 
-    `keys` are (key, row * 2 + flag), `hits` the keys that each earlier segment has, (key, row), `added` a
-    mark for each row that was put in.
+    `keys` are (key, row * 2 + flag), `hits` the keys that each earlier segment has, (key, row).
     """
 
     keys: Spill
     hits: list[tuple[Segment, Spill]]
-    added: npt.NDArray[np.bool_]
 
 
 def flag(
-    shape: Shape, segments: Sequence[Segment], skipped: npt.NDArray[np.bool_], scratch: Path, progress: Progress
+    shape: Shape, segments: Sequence[Segment], wanted: npt.NDArray[np.bool_], scratch: Path, progress: Progress
 ) -> Flagged:
-    """Put the band keys of the newest segment's rows, but for those `skipped`, into its filters; spill them with flags."""
+    """Put the band keys of the newest segment's `wanted` rows into its filters; spill them with flags.
+
+    `wanted` is cleared where a row has no keys.
+    """
     *old, own = segments
     records = own.sketches.num_rows * shape.num_bands
     earlier = [BandFilters.open(s.path("filters"), shape.settings) for s in old]
     hits = [(s, Spill(scratch / f"hits-{n}", 2, records)) for n, s in enumerate(old)]
-    found = Flagged(Spill(scratch / "bands", 2, records), hits, np.zeros(own.sketches.num_rows, np.bool_))
+    found = Flagged(Spill(scratch / "bands", 2, records), hits)
     with BandFilters.create(own.folder / FILTERS, shape) as filters:
-        for rows, keys in batches_of_keys(own.sketches, skipped):
+        for rows, keys in batches_of_keys(own.sketches, wanted):
             for known, (_, spill) in zip(earlier, hits, strict=True):
                 seen = known.contains(keys, num_workers())
                 spill.add(np.column_stack([tag(keys)[seen], np.broadcast_to(rows[:, None], keys.shape)[seen]]))
             seen = filters.first_seen(keys, num_workers())
             _write_records(keys, rows, seen, found.keys.room(keys.size))
-            found.added[rows] = True
             progress.advance(len(rows))
     return found
 
@@ -79,13 +79,14 @@ def _write_records(keys: U64, rows: U64, seen: npt.NDArray[np.bool_], records: U
             records[i * num_bands + band, 1] = rows[i] << np.uint64(1) | np.uint64(seen[i, band])
 
 
-def batches_of_keys(sketches: Reader, skipped: npt.NDArray[np.bool_]) -> Iterator[tuple[U64, U64]]:
-    """Rows, and their band keys (n, num_bands), of the documents that have any and are not `skipped`."""
+def batches_of_keys(sketches: Reader, wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[U64, U64]]:
+    """Rows, and their band keys (n, num_bands), of the `wanted` documents; the mark of those that have none is cleared."""
     first = 0
     for batch in sketches.batches(("band_keys", "num_shingles"), BATCH_ROWS):
-        wanted = (np.from_dlpack(batch["num_shingles"]) > 0) & ~skipped[first : first + batch.num_rows]
-        if wanted.any():
-            yield np.flatnonzero(wanted).astype(np.uint64) + np.uint64(first), key_matrix(batch["band_keys"], wanted)
+        own = wanted[first : first + batch.num_rows]
+        own &= np.from_dlpack(batch["num_shingles"]) > 0
+        if own.any():
+            yield np.flatnonzero(own).astype(np.uint64) + np.uint64(first), key_matrix(batch["band_keys"], own)
         first += batch.num_rows
 
 
