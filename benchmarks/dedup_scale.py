@@ -88,12 +88,12 @@ def texts(count: int) -> Iterator[pa.StringArray]:
 def _extrapolate(count: int, sketched: Ran, deduped: Ran) -> None:
     """What five billion documents take, if a document costs what one of `count` does."""
     sketch, settings = Sketch(), Dedup()
-    shape = Shape(sketch.num_bands, TARGET, settings.false_positive_rate)
+    shape = Shape(sketch.num_bands, TARGET, settings.filter_rate)
     bits = -math.log(shape.rate_per_band) / math.log(2) ** 2
     _, num_pages, _ = shape.slice_size(0)
     keys = TARGET * sketch.num_bands
     print(
-        f"{TARGET:,} documents, {sketch.num_bands} bands, rate {settings.false_positive_rate:g}, {shape.rate_per_band:.3g} a band:"
+        f"{TARGET:,} documents, {sketch.num_bands} bands, rate {settings.filter_rate:g}, {shape.rate_per_band:.3g} a band:"
     )
     print(
         f"  filter, theory: {keys:.3g} keys x {bits:.2f} bits = {keys * bits / 8e9:.0f} GB; as laid out: {num_pages * 4096 * sketch.num_bands / 1e9:.0f} GB"

@@ -46,8 +46,10 @@ class Dedup(Stage):
     """Least length of the shorter one, of the longer one's; an abstract is no copy of its paper. 1: similarity alone decides."""
     verify: bool = True
     """No: LSHBloom as published. What the filters flag is dropped; the first in order stays, unnamed."""
-    false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    """Share of new documents that the Bloom filters, all together, may take for seen."""
+    false_positive_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of new documents that the Bloom filters, all together, may take for seen.
+
+    None: 1e-3 where flags are verified and a false one costs a look at the sorted keys, 1e-5 where it costs a document."""
     against: Strings = ()
     """Folders of earlier outputs of this stage: what they have seen is known, and their choices stand."""
     num_decoys: Annotated[int, Field(ge=0, le=100_000)] = 200
@@ -57,6 +59,11 @@ class Dedup(Stage):
     certificate_recall_slack: Fraction = 0.05
     """The run fails if its recall is surely lower than theory has it by more than this."""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+
+    @property
+    def filter_rate(self) -> float:
+        """The rate that the filters are made for."""
+        return self.false_positive_rate or (1e-3 if self.verify else 1e-5)
 
     def external(self) -> str:
         """The fingerprints of the earlier outputs."""

@@ -52,7 +52,7 @@ class Work:
     @property
     def shape(self) -> Shape:
         """Of the filters."""
-        num_bands, rate = self.family.settings.num_bands, self.stage.false_positive_rate
+        num_bands, rate = self.family.settings.num_bands, self.stage.filter_rate
         return Shape(num_bands, max(1, self.own.sketches.num_rows), rate, self.family.digest)
 
 
