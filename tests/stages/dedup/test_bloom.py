@@ -178,6 +178,29 @@ def test_closed_and_opened_again(tmp_path: Path) -> None:
     assert done.stdout.strip() == "True"
 
 
+def test_an_opened_file_grows(tmp_path: Path) -> None:
+    """A file that is opened and filled past its capacity is byte for byte the file that was filled at once."""
+    shape, rows = Shape(3, 40, 1e-4), keys(150, 3, 0)
+    with filled(tmp_path / "a", shape, rows):
+        pass
+    for part in np.array_split(rows, 4):
+        existing = (tmp_path / "b").exists()
+        opened = BandFilters.open(tmp_path / "b", write=True) if existing else BandFilters.create(tmp_path / "b", shape)
+        with opened as filters:
+            filters.insert(part, 2)
+    assert len(BandFilters.open(tmp_path / "b").slices) == 3
+    assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
+
+
+def test_an_opened_file_that_was_given_up_is_refused(tmp_path: Path) -> None:
+    """A writer that dies after it opened a whole file leaves it marked as not whole."""
+    with filled(tmp_path / "f", Shape(2, 10, 1e-3), keys(5, 2, 0)):
+        pass
+    BandFilters.open(tmp_path / "f", write=True).insert(keys(30, 2, 1))
+    with pytest.raises(ContractError, match="not closed"):
+        BandFilters.open(tmp_path / "f")
+
+
 def test_a_reader_cannot_write(tmp_path: Path) -> None:
     """A filter that was opened for reading stays as it is."""
     with filled(tmp_path / "f", Shape(2, 10, 1e-3), keys(5, 2, 0)):

@@ -49,6 +49,42 @@ def test_spill_sorts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int,
     assert sorter.num_records == 3000
 
 
+@pytest.mark.parametrize("run_records", [64, 1000, 1 << 19])
+def test_the_parts_of_a_spill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_records: int) -> None:
+    """A part has all records of its high bits in the order in which they came, from however many runs and in any blocks."""
+    monkeypatch.setattr(spill, "PART_RECORDS", 100)
+    monkeypatch.setattr(spill, "RUN_RECORDS", run_records)
+    records = np.random.default_rng(1).integers(0, 1 << 20, (3000, 2), np.uint64)
+    records[:, 1] = np.arange(3000)
+    records[records[:, 0] >> np.uint64(15) == 3, 0] = 0  # leaves a part empty
+    whole = Spill(tmp_path / "s", 2, len(records), 20)
+    assert (whole.num_parts, whole.bits_in_part) == (32, 15)
+    for first in range(0, 3000, 50):
+        whole.room(50)[:] = records[first : first + 50]
+    parts = whole.parts()
+    assert [part.number for part in parts] == [n for n in range(32) if n != 3]
+    for part in parts:
+        expected = records[records[:, 0] >> np.uint64(15) == part.number]
+        assert part.num_records == len(expected)
+        assert np.array_equal(part.read(), expected)
+        blocks = list(part.blocks())
+        assert np.array_equal(np.concatenate(blocks), expected)
+        assert max(map(len, blocks)) <= 100
+    whole.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spill_that_was_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that are gone from the disk are an error, not fewer records."""
+    monkeypatch.setattr(spill, "RUN_RECORDS", 100)
+    whole = Spill(tmp_path / "s", 2, 1000)
+    whole.add(np.ones((1000, 2), np.uint64))
+    [part] = whole.parts()
+    (tmp_path / "s").write_bytes((tmp_path / "s").read_bytes()[:-8])
+    with pytest.raises(OSError, match="cut short"):
+        part.read()
+
+
 def test_an_empty_spill_is_empty(tmp_path: Path) -> None:
     """Nothing in, nothing out."""
     sorter = Spill(tmp_path / "s", 2, 0)
