@@ -26,7 +26,7 @@ from stages.dedup.survivor import rank
 from stages.dedup.verify import Shingles
 
 FACTS = ("doc_id", "content_sha", "works", "num_shingles", "quality", "licence", "path")
-PART_MEMBERS = 100_000  # copies whose facts are in memory at a time
+PART_MEMBERS = 1 << 15  # copies whose facts are in memory at a time
 Fact = dict[str, Any]
 
 

@@ -25,7 +25,7 @@ Places = npt.NDArray[np.int64]
 
 PART_RECORDS = 1 << 19  # of two columns: 8 MiB, and three times as much again while they are sorted
 MAX_PARTS = 4096
-RUN_RECORDS = 1 << 19  # of two columns: 8 MiB, and as much again while they are put in order
+RUN_RECORDS = 1 << 18  # of two columns: 4 MiB, and as much again while they are put in order
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def take(reader: Reader, rows: Places, columns: Sequence[str]) -> Iterator[tuple
     for part in reader.output.parts:
         first, last = np.searchsorted(rows, [offset, offset + part.num_rows])
         if first < last:
-            with pq.ParquetFile(reader.base / part.path, buffer_size=READ_BYTES) as file:
+            with pq.ParquetFile(reader.base / part.path, buffer_size=READ_BYTES, pre_buffer=False) as file:
                 for span, table in _take_groups(file, rows[first:last] - offset, columns):
                     yield slice(first + span.start, first + span.stop), table
         offset += part.num_rows

@@ -67,14 +67,16 @@ class Shingles:
 def read_shingles(segments: Sequence[Segment], rows: U64, family: Family, file: Path, progress: Progress) -> Shingles:
     """Read the texts of ascending `rows` and write their n-grams' hashes to `file`."""
     progress.start("texts compared", len(rows))
-    lengths = [np.zeros(1, np.int64)]
+    offsets, done = np.zeros(len(rows) + 1, np.int64), 1
     with file.open("wb") as out, ThreadPoolExecutor(num_workers()) as pool:
         for _, table in take_all(segments, "documents", rows, ("text",)):
             for chunk in pool.map(family.minhash.sets, _chunks(table["text"])):
-                lengths.append(np.diff(chunk.offsets))
-                out.write(chunk.hashes.tobytes())
+                stop = done + len(chunk.offsets) - 1
+                offsets[done:stop] = offsets[done - 1] + chunk.offsets[1:]
+                done = stop
+                out.write(np.ascontiguousarray(chunk.hashes).data)
             progress.advance(table.num_rows)
-    offsets = np.cumsum(np.concatenate(lengths))
+    assert done == len(offsets), (done, len(offsets))
     hashes = np.memmap(file, np.uint64, "r") if offsets[-1] else np.zeros(0, np.uint64)
     return Shingles(rows, hashes, offsets)
 
