@@ -1,7 +1,7 @@
 """Training steps through the DeepSpeed engine, and its state as plain tensors.
 
 ZeRO (Rajbhandari et al. 2020) stage 0 keeps the optimizer's state on every rank, stage 1 shares it out. Weights,
-gradients and AdamW's moments are fp32; `bf16` runs the matrix products under autocast, so that small updates of norms
+gradients and the optimizer's state are fp32; `bf16` runs the matrix products under autocast, so that small updates of norms
 are not lost to rounding. State is gathered by parameter, so a run resumes under another number of ranks or ZeRO stage.
 What it gives up: ZeRO 2 and 3, and bf16 weights, which save memory that only larger models need.
 """
@@ -18,12 +18,12 @@ from torch import Tensor
 from stages.base import SettingsError
 from stages.model.distributed import World
 from stages.model.network import IGNORED, Network
-from stages.model.schedule import parameter_groups
+from stages.model.optimizers import SHARDED, OptimizerName, make_optimizer
+from stages.model.optimizers.adamw import AdamW
+from stages.model.optimizers.sophia import Sophia
 
 Precision = Literal["fp32", "bf16"]
 State = Mapping[str, Tensor]
-MOMENTS = ("exp_avg", "exp_avg_sq")
-BETAS, EPSILON = (0.9, 0.95), 1e-8  # the usual choice for language models since GPT-3 (Brown et al. 2020)
 
 
 class TrainingError(Exception):
@@ -40,6 +40,7 @@ class Optimization:
     max_gradient_norm: float
     precision: Precision
     zero_stage: int
+    optimizer: OptimizerName = "adamw"
 
 
 class Batch(NamedTuple):
@@ -73,8 +74,13 @@ class Engine:
         most = min(share, optimization.micro_batch_sequences)
         self.micro = max(size for size in range(1, most + 1) if share % size == 0)
         self.num_micro = share // self.micro
-        self._deepspeed = _deepspeed_engine(network, optimization, self._config(), world)
-        self._make_moments()
+        if self._sharded and optimization.optimizer not in SHARDED:
+            problem = f"pretrain.optimizer {optimization.optimizer} needs each weight and its gradient whole"
+            raise SettingsError(f"{problem}: set pretrain.zero_stage=0, found {optimization.zero_stage}")
+        self._optimizer = make_optimizer(optimization.optimizer, network.to(world.device), optimization.weight_decay)
+        self._deepspeed = _deepspeed_engine(network, self._optimizer, self._config(), world)
+        if self._sharded:
+            self._link_shards()
 
     def step(self, batch: Batch, learning_rate: float, step: int) -> Taken:
         """Take one step on this rank's share of the batch; every scored token of all ranks has the same weight in it.
@@ -83,6 +89,8 @@ class Engine:
         """
         for group in self._deepspeed.optimizer.param_groups:
             group["lr"] = learning_rate
+        if isinstance(self._optimizer, Sophia) and self._optimizer.due(step):
+            self._estimate_curvature(self._optimizer, batch, step)
         device, num_micro = self.world.device, self.num_micro * self.world.size
         num_scored = self.world.sum((batch.targets_BT != IGNORED).sum().to(device))
         weight = (num_micro / num_scored).float()  # DeepSpeed takes the mean over micro-batches and ranks
@@ -110,34 +118,50 @@ class Engine:
         return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.optimization.precision == "bf16")
 
     def state(self) -> dict[str, Tensor]:
-        """fp32 weights and moments by parameter name, on the CPU, whole on every rank."""
+        """fp32 weights and the optimizer's state by parameter name, on the CPU, whole on every rank."""
         found = {}
         for name, parameter in self.network.named_parameters():
             found[f"weights/{name}"] = _copy(self._weights(parameter))
-            for moment in MOMENTS:
-                found[f"{moment}/{name}"] = _copy(self._moment(parameter, moment))
+            for key in self._keys(parameter):
+                found[f"{key}/{name}"] = _copy(self._state(parameter, key))
         return found
 
     def restore(self, state: State, step: int) -> None:
         """Go on from a state that was taken after `step` steps."""
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-        for state_of in self._adam.state.values():
+        for state_of in self._optimizer.state.values():
             state_of["step"].fill_(step)
         for name, parameter in self.network.named_parameters():
             weights = state[f"weights/{name}"].to(self.world.device)
             parameter.data.copy_(weights)
             safe_set_full_fp32_param(parameter, weights)
-            for moment in MOMENTS:
-                value = state[f"{moment}/{name}"].to(self.world.device)
+            for key in self._keys(parameter):
+                value = state[f"{key}/{name}"].to(self.world.device)
                 if self._sharded:
-                    safe_set_full_optimizer_state(parameter, value, moment)
+                    safe_set_full_optimizer_state(parameter, value, key)
                 else:
-                    self._deepspeed.optimizer.state[parameter][moment].copy_(value)
+                    self._optimizer.state[parameter][key].copy_(value)
 
     @property
     def _sharded(self) -> bool:
         return self.optimization.zero_stage > 0
+
+    def _estimate_curvature(self, optimizer: Sophia, batch: Batch, step: int) -> None:
+        """Sophia's estimate, from the first micro-batch of every rank; its labels follow from step and rank."""
+        inputs_BT, targets_BT, documents_BT = (
+            None if t is None else t[: self.micro].to(self.world.device) for t in batch
+        )
+        assert inputs_BT is not None
+        assert targets_BT is not None
+        chance = torch.Generator(self.world.device).manual_seed(step * self.world.size + self.world.rank)
+        parameters = list(self.network.parameters())
+        with self.autocast():
+            drawn_BT = self.network.draw(inputs_BT, documents_BT, chance).masked_fill(targets_BT == IGNORED, IGNORED)
+            loss = self.network(inputs_BT, drawn_BT, "sum", documents_BT)
+        num_scored = int(self.world.sum((drawn_BT != IGNORED).sum()))
+        gradients = [self.world.sum(g) / num_scored for g in torch.autograd.grad(loss, parameters)]
+        optimizer.update_curvature(parameters, gradients, num_scored)
 
     def _last_step(self) -> float:
         if self._sharded:
@@ -155,50 +179,43 @@ class Engine:
         whole: Tensor = safe_get_full_fp32_param(parameter) if self._sharded else parameter
         return whole
 
-    def _moment(self, parameter: Tensor, moment: str) -> Tensor:
+    def _keys(self, parameter: Tensor) -> list[str]:
+        """Names of the optimizer's tensors for a parameter; shards have those of all others of their kind."""
+        state = next(iter(self._optimizer.state.values())) if self._sharded else self._optimizer.state[parameter]
+        return [key for key in state if key != "step"]
+
+    def _state(self, parameter: Tensor, key: str) -> Tensor:
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        if self._sharded:
-            whole: Tensor = safe_get_full_optimizer_state(parameter, moment)
-            return whole
-        state: Tensor = self._deepspeed.optimizer.state[parameter][moment]
-        return state
+        whole: Tensor = (
+            safe_get_full_optimizer_state(parameter, key) if self._sharded else self._optimizer.state[parameter][key]
+        )
+        return whole
 
-    @property
-    def _adam(self) -> torch.optim.Optimizer:
-        optimizer = self._deepspeed.optimizer
-        adam: torch.optim.Optimizer = optimizer.optimizer if self._sharded else optimizer
-        return adam
+    def _link_shards(self) -> None:
+        """Make the state of the shards that ZeRO put in place of the parameters, and link parameters to it.
 
-    def _make_moments(self) -> None:
-        """Make AdamW's state, zero as its first step would make it.
-
-        A resumed run needs it before that step; and ZeRO links parameters to their state when the first group has
-        stepped, when the second has none yet, and never again.
+        ZeRO links them when the first group has stepped, when the second has no state yet, and never again.
         """
-        for parameter in (p for group in self._adam.param_groups for p in group["params"]):
-            state: dict[str, Tensor] = {moment: torch.zeros_like(parameter.data) for moment in MOMENTS}
-            self._adam.state[parameter] = {"step": torch.zeros((), device=self.world.device), **state}
-        if self._sharded:
-            self._deepspeed.optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001 - no public call links
+        self._optimizer.start()
+        self._deepspeed.optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001 - no public call links
 
     def _config(self) -> dict[str, Any]:
         wanted = self.optimization
-        adam = {"lr": 0.0, "betas": BETAS, "eps": EPSILON, "torch_adam": True, "fused": True}
         autocast = {"enabled": wanted.precision == "bf16", "dtype": "bfloat16", "lower_precision_safe_modules": []}
         return {
             "train_batch_size": wanted.batch_sequences,
             "train_micro_batch_size_per_gpu": self.micro,
             "gradient_accumulation_steps": self.num_micro,
-            "optimizer": {"type": "AdamW", "params": adam},
             "gradient_clipping": wanted.max_gradient_norm,
             "zero_optimization": {"stage": wanted.zero_stage},
+            "zero_allow_untested_optimizer": True,  # only those of `SHARDED`
             "torch_autocast": autocast,  # no module "safe": gradients are added up in fp32
             "steps_per_print": 1 << 62,
         }
 
 
-def _deepspeed_engine(network: Network, wanted: Optimization, config: dict[str, Any], world: World) -> Any:
+def _deepspeed_engine(network: Network, optimizer: AdamW, config: dict[str, Any], world: World) -> Any:
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
@@ -206,10 +223,7 @@ def _deepspeed_engine(network: Network, wanted: Optimization, config: dict[str, 
         # An optional collective that is compiled at first use, for two minutes, under a lock that a kill leaves behind.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=torch.distributed.get_backend(), auto_mpi_discovery=False, verbose=False)
-    groups = parameter_groups(network, wanted.weight_decay)
-    engine, *_ = deepspeed.initialize(
-        model=network.to(world.device), model_parameters=groups, config=config, dist_init_required=False
-    )
+    engine, *_ = deepspeed.initialize(model=network, optimizer=optimizer, config=config, dist_init_required=False)
     return engine
 
 

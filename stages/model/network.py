@@ -215,6 +215,15 @@ class Network(nn.Module):
         """Scores of every next token, B T V."""
         return cast("Tensor", self.head(self.hidden(tokens_BT)))
 
+    @torch.no_grad()
+    def draw(self, tokens_BT: Tensor, documents_BT: Tensor | None, chance: torch.Generator) -> Tensor:
+        """A next token for each position, B T, drawn from the network's own predictions."""
+        rows = max(1, LOGITS_BYTES // (4 * self.sizes.vocab_size))
+        hidden_ND = self.hidden(tokens_BT, documents_BT).flatten(0, 1)
+        pieces = (self.head(hidden).float().softmax(-1) for hidden in hidden_ND.split(rows))
+        drawn = [torch.multinomial(p, 1, generator=chance) for p in pieces]
+        return torch.cat(drawn).view(tokens_BT.shape)
+
     def num_parameters(self) -> int:
         """Weights, shared ones counted once."""
         return sum(p.numel() for p in self.parameters())

@@ -50,6 +50,8 @@ class Pretrain(Stage):
     tie_embeddings: bool = True
     micro_batch_sequences: Count = 16
     """At most so many sequences of a rank at a time; gradients are added up over the rest."""
+    optimizer: Literal["adamw", "muon", "sophia", "soap"] = "adamw"
+    """Muon and SOAP are for the matrices inside layers, with AdamW for the rest; all but AdamW need `zero_stage=0`."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 40
     """Must be fewer than the steps of the index."""

@@ -200,6 +200,7 @@ def _engine(settings: Pretrain, sizes: Sizes, batch_sequences: int, world: World
         max_gradient_norm=settings.max_gradient_norm,
         precision=settings.precision,
         zero_stage=settings.zero_stage,
+        optimizer=settings.optimizer,
     )
     torch.manual_seed(settings.seed)
     return Engine(Network(sizes), optimization, world)
