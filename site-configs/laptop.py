@@ -13,13 +13,10 @@ def parsl_config(run_dir: Path) -> Any:
     from parsl.config import Config
     from parsl.executors import ThreadPoolExecutor
 
-    from workflows.execute import retries
-
     return Config(
         executors=[ThreadPoolExecutor(label="local", max_threads=2)],
         run_dir=str(run_dir),
         initialize_logging=False,
-        **retries(2),
     )
 
 

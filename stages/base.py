@@ -21,6 +21,7 @@ Size = Literal["cpu", "gpu", "gpus", "service"]
 Strings = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 
 PACKAGE_ROOT = Path(__file__).parent.parent
+HALVINGS = "BOREALIS_HALVINGS"  # how often this task has run out of memory: it shall take half as much each time
 RANK_VARIABLES = ("RANK", "PALS_RANKID", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
@@ -42,6 +43,7 @@ class Stage(BaseModel):
     shares: ClassVar[tuple[str, ...]] = ()  # folders of `stages` whose code it works with: "model", "stream"
     located: ClassVar[frozenset[str]] = frozenset()  # settings that do not change the rows: no part of the fingerprint
     whole: ClassVar[frozenset[str]] = frozenset()  # inputs that every shard reads whole; the others are divided
+    halves: ClassVar[str] = "workers"  # what it takes half of where memory has run out; "" if that is nothing
     conserves: ClassVar[tuple[str, str] | None] = None  # (input, output): rows in = rows out + dropped, checked
 
     def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:  # noqa: ARG002 - the interface
@@ -92,9 +94,19 @@ def rank() -> int:
     return next((int(os.environ[v]) for v in RANK_VARIABLES if v in os.environ), 0)
 
 
-def num_workers() -> int:
-    """Processes that a stage may use on its node: set by the site, else the cores of this machine."""
+def num_cores() -> int:
+    """Cores that a stage may use on its node: set by the site, else those of this machine."""
     return int(os.environ.get("BOREALIS_WORKERS", "0")) or len(os.sched_getaffinity(0))
+
+
+def num_workers() -> int:
+    """Processes or threads that a stage may have at work on its node: as many as cores, unless memory ran out with them."""
+    return halved(num_cores())
+
+
+def halved(count: int) -> int:
+    """A number of things in memory at a time that does not change the output, halved once for each time memory ran out."""
+    return max(1, count >> int(os.environ.get(HALVINGS, "0")))
 
 
 def code_sha256(stage: type[Stage]) -> str:

@@ -33,10 +33,21 @@ class Reader:
             raise ContractError(str(folder), [f"{self.base} has the tables {sorted(self.manifest.outputs)}"])
         self.output = self.manifest.outputs[folder.name]
         for part in self.output.parts:
-            row.check(pq.read_schema(self.base / part.path), part.path)
+            row.check(self._schema(part), part.path)
         index, count = shard
         total = self.output.num_rows
         self.start, self.stop = total * index // count, total * (index + 1) // count
+
+    def _schema(self, part: Part) -> pa.Schema:
+        """The schema of a file; `ContractError` if it is gone or was cut short."""
+        file = self.base / part.path
+        try:
+            return pq.read_schema(file)
+        except (pa.ArrowInvalid, FileNotFoundError) as error:
+            found = f"{file.stat().st_size} bytes" if file.is_file() else "no file"
+            problem = f"{part.path}: expected {part.size_bytes} bytes, found {found}"
+            cure = f"make it again: parsl run --only {self.manifest.stage} --force"
+            raise ContractError(str(self.base), [problem, cure]) from error
 
     @property
     def num_rows(self) -> int:

@@ -60,6 +60,13 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(required=True, metavar="COMMAND")
     run = _verb(verbs, "run", commands.run, "run what is not done yet, then write the report")
     run.add_argument("--force", action="store_true", help="redo the selected stages even if they are done")
+    run.add_argument(
+        "--on-failure",
+        action="append",
+        default=[],
+        metavar="CLASS=ACTION[:LIMIT]",
+        help="what to do about a class of failure: node-lost=resubmit:5, out-of-memory=stop; see docs/failures.md",
+    )
     _endpoint(run)
     run.add_argument(
         "--simulate", action="store_true", help="with test doubles of the site's scheduler, on this machine"

@@ -79,8 +79,6 @@ def parsl_config(cluster: Cluster, run_dir: Path) -> Any:
     from parsl.config import Config
     from parsl.launchers import SimpleLauncher
 
-    from workflows.execute import retries
-
     workers = max(1, len(cluster.devices))
     cpu = executor(cluster, "cpu", provider(cluster, 1, per_node(cluster), cluster.cpu_queue), max_workers_per_node=1)
     gpu = executor(
@@ -94,7 +92,7 @@ def parsl_config(cluster: Cluster, run_dir: Path) -> Any:
     )
     large = provider(cluster, cluster.nodes, SimpleLauncher(), cluster.queue, len(cluster.devices))
     nodes = executor(cluster, "nodes", large, max_workers_per_node=1)
-    return Config(executors=[cpu, gpu, nodes], run_dir=str(run_dir), **retries(2))
+    return Config(executors=[cpu, gpu, nodes], run_dir=str(run_dir))
 
 
 def executor(cluster: Cluster, label: str, jobs: Any, **settings: Any) -> Any:

@@ -19,10 +19,11 @@ from workflows.base import Node, Selection, load_recipe, unfinished_inputs
 from workflows.endpoints import all_endpoints, answer, curl, read_endpoints
 from workflows.estimate import copies, estimate
 from workflows.explain import explain_all
+from workflows.failures.policy import Policies, read_policies
+from workflows.failures.record import standing
+from workflows.launch import StageFailed, tail
 from workflows.overrides import read_shards
 from workflows.site import Site, load_site
-
-EXIT_FAILED = 1
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return start(options, console)
     from workflows.execute import prepare
 
-    site = load_site(options.site)
+    site, policies = load_site(options.site), read_policies(options.on_failure)
     unfit = _unfit(site, simulate=options.simulate)
     rehearsal = _rehearse(site, console) if options.simulate else None
     machine, nodes, selected, missing = _open(options, rehearsal.site if rehearsal else site)
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     for node in todo:
         prepare(node, force=options.force)
     with rehearsal.running() if rehearsal else contextlib.nullcontext():
-        errors = _execute(todo, machine, console) if todo else []
+        errors = _execute(todo, machine, policies, console) if todo else []
     _finish(nodes, options, console, rewrite=bool(todo))
     for line in _failures(errors):
         console.print(line, markup=False)
@@ -224,12 +225,14 @@ def _rehearse(site: Site, console: Console) -> Any:
     return rehearsal
 
 
-def _execute(todo: Sequence[Node], machine: Any, console: Console) -> list[BaseException]:
+def _execute(todo: Sequence[Node], machine: Any, policies: Policies, console: Console) -> list[StageFailed]:
     from workflows.console import Watcher
     from workflows.execute import execute
+    from workflows.failures.recovery import Recovery
 
+    recovery = Recovery(policies, lambda line: console.print(line, markup=False))
     with Watcher(console) as watch:
-        return execute(todo, machine, watch)
+        return execute(todo, machine, watch, recovery)
 
 
 def _finish(nodes: Sequence[Node], options: argparse.Namespace, console: Console, *, rewrite: bool) -> None:
@@ -275,7 +278,6 @@ def _print_place(node: Node, machine: Any, console: Console) -> None:
 
 def _status(node: Node, machine: Any) -> str:
     from workflows.console import progress_words
-    from workflows.launch import tail
 
     if exists(node.path):
         manifest = node.manifest()
@@ -286,7 +288,9 @@ def _status(node: Node, machine: Any) -> str:
         return "running   " + "; ".join(f"{t.label} {progress_words(t)}".strip() for t in running)
     logs = sorted((node.path / "log").glob("*.txt"), key=lambda f: f.stat().st_mtime)
     if logs:
-        last = (tail(logs[-1]).strip().splitlines() or ["no output"])[-1]
+        last: object = (tail(logs[-1]).strip().splitlines() or ["no output"])[-1]
+        if failure := standing(node.path / "log"):
+            last = f"{failure.task} failed: {failure}"
         return f"not done  {last}\n{'':<16}          log: {logs[-1]}"
     return "waiting"
 
@@ -307,17 +311,12 @@ def _locked(log: Path, folder: Path) -> bool:
     return False
 
 
-def _failures(errors: Sequence[BaseException]) -> Iterator[str]:
-    from workflows.launch import StageFailed
-
+def _failures(errors: Sequence[StageFailed]) -> Iterator[str]:
     for error in errors:
-        if isinstance(error, StageFailed):
-            yield f"\n{error}\n  log      {error.log}\n  mend the cause and run the same command again: done stages stay done"
-        elif type(error).__name__ != "DependencyError":
-            yield f"\n{type(error).__name__}: {error}"
+        yield f"\n{error}\n  log      {error.log}\n  mend the cause and run the same command again: done stages stay done"
 
 
-def _exit_code(errors: Sequence[BaseException]) -> int:
+def _exit_code(errors: Sequence[StageFailed]) -> int:
     """A stage's own code where it means settings (2) or contract (3), else 1; 0 if nothing failed."""
-    codes = [getattr(e, "code", EXIT_FAILED) for e in errors if type(e).__name__ != "DependencyError"]
+    codes = [e.code for e in errors]
     return codes[0] if codes and codes[0] in (2, 3) else int(bool(errors))

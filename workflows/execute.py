@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.manifest import NAME, write_atomic
 from stages.base import PACKAGE_ROOT
 from workflows.base import Node
-from workflows.launch import KILLED, StageFailed, launch
+from workflows.launch import StageFailed, launch
 from workflows.site import Site
 
-NEVER = 1_000_000  # a retry cost above any budget
+if TYPE_CHECKING:
+    from workflows.failures.recovery import Recovery
+
 POLL_SECONDS = 0.25
 
 
@@ -83,18 +85,6 @@ class Machine:
         return [*tasks, Task(node, "commit", commit, node.path / "log" / "commit.txt", None)]
 
 
-def retries(count: int) -> dict[str, Any]:
-    """Parsl settings that retry what was killed or lost its worker, and nothing else."""
-    return {"retries": count, "retry_handler": retry_cost}
-
-
-def retry_cost(error: Exception, _record: object) -> float:
-    """1 for a kill (out of memory, walltime, lost node), so that it is tried again; else too much."""
-    if isinstance(error, StageFailed):
-        return 1 if error.code in KILLED else NEVER
-    return 1 if type(error).__name__ in ("ManagerLost", "WorkerLost") else NEVER
-
-
 def prepare(node: Node, *, force: bool) -> None:
     """Write a node's settings where its command reads them; `force` removes what an earlier run left."""
     if force and node.path.is_dir():
@@ -108,20 +98,29 @@ def prepare(node: Node, *, force: bool) -> None:
 Watch = Callable[[dict[Task, "Future[int]"]], None]
 
 
-def execute(nodes: Sequence[Node], machine: Machine, watch: Watch) -> list[BaseException]:
+def execute(
+    nodes: Sequence[Node], machine: Machine, watch: Watch, recovery: "Recovery | None" = None
+) -> list[StageFailed]:
     """Run `nodes` (in order, inputs first); returns what went wrong. `watch` is called until all is over."""
     import parsl
 
-    with parsl.load(machine.site.parsl_config(machine.site.root / "parsl")) as kernel:
-        futures = submit(nodes, machine, kernel)
+    from workflows.failures.recovery import Recovery
+
+    recovery = recovery or Recovery()
+    config = machine.site.parsl_config(machine.site.root / "parsl")
+    config.retries, config.retry_handler = 0, recovery.cost
+    with parsl.load(config) as kernel:
+        recovery.executors = kernel.executors
+        futures = submit(nodes, machine, kernel, recovery)
         while not all(f.done() for f in futures.values()):
             watch(futures)
             time.sleep(POLL_SECONDS)
         watch(futures)
-        return [error for f in futures.values() if (error := f.exception()) is not None]
+        errors = {task: f.exception() for task, f in futures.items()}
+        return [recovery.failed(t, e) for t, e in errors.items() if e and type(e).__name__ != "DependencyError"]
 
 
-def submit(nodes: Sequence[Node], machine: Machine, kernel: Any) -> dict[Task, "Future[int]"]:
+def submit(nodes: Sequence[Node], machine: Machine, kernel: Any, recovery: "Recovery") -> dict[Task, "Future[int]"]:
     """One Parsl app a task. A node's tasks wait for the last task of every input that is in this run."""
     from parsl.app.app import python_app
 
@@ -133,6 +132,7 @@ def submit(nodes: Sequence[Node], machine: Machine, kernel: Any) -> dict[Task, "
         waits = tuple(last[p.node.name] for p in node.inputs.values() if p.node.name in last)
         shards: tuple[Future[int], ...] = ()
         for task in machine.tasks(node):
+            recovery.expect(task)
             before = shards if task.label == "commit" else ()
             future = app(task.name, task.command, str(task.log), str(PACKAGE_ROOT), inputs=[*waits, *before])
             futures[task] = last[node.name] = future

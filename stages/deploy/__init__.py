@@ -19,6 +19,7 @@ class Deploy(Stage):
     inputs = {"model": Model}
     outputs = {"endpoint": Endpoint}
     resources = "service"
+    halves = ""
     shares = ("model",)
     packages = ("torch", "transformers", "fastapi", "uvicorn", "openai")
     located: ClassVar[frozenset[str]] = frozenset({"timeout_seconds"})

@@ -24,7 +24,7 @@ import openai
 from pydantic import ValidationError
 
 from schemas.serving import Endpoint
-from stages.base import PACKAGE_ROOT, SettingsError, num_workers
+from stages.base import PACKAGE_ROOT, SettingsError, num_cores
 from stages.deploy import Deploy
 from stages.deploy.snapshot import link_snapshot
 from stages.deploy.stop import stop
@@ -187,7 +187,7 @@ def _environment(home: Path) -> dict[str, str]:
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "OMP_WAIT_POLICY": "PASSIVE",  # see stages/posttrain/train.py
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(num_workers())),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(num_cores())),
     }
 
 

@@ -27,6 +27,7 @@ class Evaluate(Stage):
     }
     outputs = {"scores": Score, "samples": Sample}
     resources = "gpu"
+    halves = ""
     shares = ("model",)
     packages = ("torch", "transformers", "lm_eval", "datasets", "accelerate")
 

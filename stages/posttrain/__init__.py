@@ -20,6 +20,7 @@ class Posttrain(Stage):
     inputs = {"model": Model, "conversations": Conversation, "preferences": Preference}
     outputs = {"model": Model, "steps": TrainStep, "validation": Validation}
     resources = "gpu"
+    halves = ""
     shares = ("model",)
     packages = ("torch", "transformers", "trl")
 

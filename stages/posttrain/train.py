@@ -38,7 +38,7 @@ from trl.trainer.sft_config import SFTConfig  # noqa: E402
 from trl.trainer.sft_trainer import SFTTrainer  # noqa: E402
 
 from schemas.training import Model, Phase, Validation  # noqa: E402
-from stages.base import num_workers  # noqa: E402
+from stages.base import num_cores  # noqa: E402
 from stages.model.folder import model_row, only_model  # noqa: E402
 from stages.posttrain import Posttrain  # noqa: E402
 from stages.posttrain.chat import chat_tokenizer, generation_config  # noqa: E402
@@ -66,7 +66,7 @@ def posttrain(settings: Posttrain, inputs: Mapping[str, Reader], outputs: Output
     """Tune the one model of `inputs["model"]` on the rows that fit; a phase without rows is skipped."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    torch.set_num_threads(num_workers())
+    torch.set_num_threads(num_cores())
     with warnings.catch_warnings():  # TRL 1.16 still says `gradient_checkpointing` to transformers 5.23
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
         _tune(settings, inputs, outputs)

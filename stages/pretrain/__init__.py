@@ -38,6 +38,7 @@ class Pretrain(Stage):
         "checkpoints": Checkpoint,
     }
     resources = "gpus"
+    halves = "micro_batch_sequences"
     shares = ("model", "stream")
     packages = ("torch", "deepspeed", "transformers", "tokenizers", "safetensors")
 

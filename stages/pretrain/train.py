@@ -17,7 +17,7 @@ import torch
 
 from schemas.table import ContractError, Row
 from schemas.training import BatchLedger, Checkpoint, TrainStep, Validation
-from stages.base import SettingsError, num_workers
+from stages.base import SettingsError, halved, num_cores
 from stages.model.checkpoint import Checkpoints, load_state, load_tables
 from stages.model.distributed import World, joined
 from stages.model.engine import Engine, Optimization
@@ -38,7 +38,7 @@ RowType = TypeVar("RowType", bound=Row)
 def pretrain(settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     """Train as `settings` say, from the newest checkpoint in `outputs.folder` if there is one, and export."""
     with joined() as world:
-        torch.set_num_threads(max(1, num_workers() // world.local_size))
+        torch.set_num_threads(max(1, num_cores() // world.local_size))
         run = Run(settings, open_data(inputs, world), outputs, world)
         run.train()
         if world.rank == 0:
@@ -195,7 +195,7 @@ def _sizes(settings: Pretrain, data: Data) -> Sizes:
 def _engine(settings: Pretrain, sizes: Sizes, batch_sequences: int, world: World) -> Engine:
     optimization = Optimization(
         batch_sequences=batch_sequences,
-        micro_batch_sequences=settings.micro_batch_sequences,
+        micro_batch_sequences=halved(settings.micro_batch_sequences),
         weight_decay=settings.weight_decay,
         max_gradient_norm=settings.max_gradient_norm,
         precision=settings.precision,

@@ -18,6 +18,7 @@ class Register(Stage):
     """
 
     name = "register"
+    halves = ""
     outputs = {"items": BenchmarkItem, "dropped": Dropped}
     located = frozenset({"paths"})
 

@@ -20,6 +20,7 @@ class Synthesize(Stage):
 
     name = "synthesize"
     inputs = {"documents": Document, "tokenized": TokenizedDocument}
+    halves = ""
     outputs = {"conversations": Conversation, "preferences": Preference, "questions": Question}
 
     seed: int = 0

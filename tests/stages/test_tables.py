@@ -49,6 +49,20 @@ def test_reader_reads_what_the_manifest_lists(tmp_path) -> None:
     assert Reader(folder, Dropped).table().num_rows == 3
 
 
+@pytest.mark.parametrize("size", [0, 50, None])
+def test_reader_names_a_damaged_file(tmp_path, size) -> None:
+    """A file that was cut short or is gone is named, with its size found against expected and the way to make it again."""
+    folder = write_table(tmp_path, Dropped, drops(3), "rows")
+    part = next(folder.iterdir())
+    expected = part.stat().st_size
+    part.unlink() if size is None else part.write_bytes(part.read_bytes()[:size])
+    with pytest.raises(ContractError) as error:
+        Reader(folder, Dropped)
+    found = "no file" if size is None else f"{size} bytes"
+    assert f"expected {expected} bytes, found {found}" in str(error.value)
+    assert "--force" in str(error.value)
+
+
 def test_reader_names_the_tables_there_are(tmp_path) -> None:
     """Asking for a table that the output does not have lists those it has."""
     write_table(tmp_path, Dropped, drops(1), "rows")

@@ -14,7 +14,6 @@ from schemas.serving import Endpoint
 from stages.base import PACKAGE_ROOT
 from workflows.base import Node, load_recipe
 from workflows.endpoints import curl
-from workflows.execute import NEVER, retry_cost
 from workflows.launch import StageFailed, launch
 
 
@@ -207,9 +206,12 @@ def test_a_failing_stage_is_named_with_its_log(recipe, root) -> None:
     ingest = nodes(recipe, root)["ingest"]
     part = next((ingest.path / "sources").iterdir())
     part.write_bytes(part.read_bytes()[:50])
-    words = parsl("run", recipe, *papers(root), expect=1)
-    assert "parse failed (exit 1)" in words
+    words = parsl("run", recipe, *papers(root), expect=3)
+    assert "parse failed (exit 3): contract" in words
+    assert "found 50 bytes" in words
+    assert "make it again: parsl run --only ingest --force" in words
     assert "log/run.txt" in words
+    assert "contract: " in parsl("status", recipe, *papers(root))
     assert not nodes(recipe, root)["filter"].done
 
 
@@ -230,21 +232,6 @@ def test_a_stage_has_no_rank_of_its_workers(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SLURM_PROCID", "1")
     launch("parse", ["sh", "-c", "echo rank ${PALS_RANKID-none} ${SLURM_PROCID-none}"], str(tmp_path / "log"), "/")
     assert (tmp_path / "log").read_text() == "rank none none\n"
-
-
-@pytest.mark.parametrize(
-    ("error", "cost"),
-    [
-        (StageFailed("x", 137, "", ""), 1),
-        (StageFailed("x", 143, "", ""), 1),
-        (StageFailed("x", 1, "", ""), NEVER),
-        (StageFailed("x", 3, "", ""), NEVER),
-        (ValueError("x"), NEVER),
-    ],
-)
-def test_only_kills_are_retried(error, cost) -> None:
-    """A kill is tried again; an error of settings, contract or code is not."""
-    assert retry_cost(error, None) == cost
 
 
 def test_curl_line_is_quoted() -> None:

@@ -36,6 +36,7 @@ def render(nodes: Sequence[NodeLike], title: str) -> str:
             "totals": totals(summaries),
             "graph": _graph(summaries),
             "box": (BOX_WIDTH, BOX_HEIGHT),
+            "failures": any(s.failures for s in summaries),
             "drops": _drops(tables, summaries),
             "corpus": _corpus(tables),
             "stream": _stream(tables, summaries),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from schemas.corpus import Dropped
 from schemas.manifest import Manifest, exists
 from schemas.table import ContractError
+from workflows.failures.record import Failure, read, standing
 from workflows.report import NodeLike
 
 State = Literal["done", "sample rows only", "not started", "not finished", "failed", "unreadable"]
@@ -40,6 +41,11 @@ class Summary:
     def done(self) -> bool:
         """Whether the work is there."""
         return self.state == "done"
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Attempts that failed, oldest first."""
+        return read(self.node.path / "log")
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -95,7 +101,9 @@ def _summary(index: int, node: NodeLike) -> Summary:
 
 
 def _unfinished(node: NodeLike) -> tuple[State, str]:
-    """A log says whether the stage has begun; its last line is the stage's own word on why it ended."""
+    """A log says whether the stage has begun; its last line is the stage's own word, the runner's record a better one."""
+    if failure := standing(node.path / "log"):
+        return "failed", str(failure)
     logs = sorted((node.path / "log").glob("*.txt"), key=lambda f: (f.stat().st_mtime_ns, f.name))
     if not logs:
         return "not started", ""
