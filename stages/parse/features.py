@@ -1,36 +1,36 @@
 """What the free pass notices of a page beside its text: the numbers that the router decides by.
 
-All of it comes from the same pass over PDFium's objects and lines, for a sample of the characters where a call a
-character would cost more than the text. Fonts are told by name and weight; hidden characters are those of render mode 3,
-as OCR layers have; a scan's resolution is its largest image's pixels over its size. What is given up: nothing is rendered,
-so a blurred scan and a sharp one look alike but for their bytes a pixel.
+All of it comes from the same pass over PDFium's objects and lines. Fonts are told by name and weight; hidden characters
+are those of render mode 3, as OCR layers have; a scan's resolution is its largest image's pixels over its size. Characters
+are counted by kind from a table of the Basic Multilingual Plane, words by where letters begin. What is given up: nothing
+is rendered, so a blurred scan and a sharp one look alike but for their bytes a pixel.
 """
 
 import ctypes
 import re
-import unicodedata
 from collections.abc import Sequence
-from itertools import islice, pairwise
-from statistics import median
+from itertools import repeat
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pypdfium2 import raw
 
+from stages.parse.glyphs import Drawing, Floats, by_address
+from stages.parse.kinds import counted
 from stages.parse.letters import surprise
-from stages.parse.lines import LINE_HYPHEN, Line
+from stages.parse.lines import Line
 
 FORM_DEPTH = 3  # images of scans lie in a form object at most this deep
 MAX_OBJECTS = 5000  # a map has millions of paths; the first ones tell a scan from a page
-SAMPLE = 40  # characters whose font and render mode are asked for
-HIDDEN = raw.FPDF_TEXTRENDERMODE_INVISIBLE
 SCANNERS = re.compile(
     r"(?i)scan|ocr|abbyy|finereader|paper ?capture|canon|xerox|ricoh|kofax|epson|konica|twain|capture"
 )
-LIGATURES = re.compile("[\ufb00-\ufb06]")
-LOST = re.compile(r"(?<![\w'’-])(?:[b-hj-zB-HJ-Z])(?![\w'’.-])")  # letters that stand alone where words lost theirs
-BROKEN = re.compile(r"[^\W\d_]+[\d|!$@#&^~\\<>{}*_]+[^\W\d_]+")  # words with signs inside, as bad readers write them
-CASES = re.compile(r"[a-z][A-Z]")
-WORD = re.compile(r"[^\W\d_]+")
+
+_page_object = by_address(raw.FPDFPage_GetObject, ctypes.c_void_p, raw.FPDF_PAGE, ctypes.c_int)
+_form_object = by_address(raw.FPDFFormObj_GetObject, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong)
+_form_count = by_address(raw.FPDFFormObj_CountObjects, ctypes.c_int, ctypes.c_void_p)
+_object_type = by_address(raw.FPDFPageObj_GetType, ctypes.c_int, ctypes.c_void_p)
 
 
 class Features(NamedTuple):
@@ -71,8 +71,9 @@ class Features(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What lies on a page beside its text."""
+    """What lies on a page beside its text, and how many objects it has in all."""
 
+    num_objects: int
     num_images: int
     image_share: float
     image_dpi: float
@@ -80,22 +81,36 @@ class Drawn(NamedTuple):
     num_paths: int
 
 
-def drawn(page: Any) -> Drawn:
-    """Count images and paths; of the largest image its share of the page, resolution and bytes a pixel."""
-    width, height = page.get_size()
-    largest, found, num_images, num_paths = 0.0, None, 0, 0
-    for item in islice(page.get_objects(max_depth=FORM_DEPTH), MAX_OBJECTS):
-        if item.type == raw.FPDF_PAGEOBJ_PATH:
-            num_paths += 1
-        elif item.type == raw.FPDF_PAGEOBJ_IMAGE:
-            num_images += 1
-            left, bottom, right, top = item.get_bounds()
-            area = (right - left) * (top - bottom)
-            if area > largest:
-                largest, found = area, item
-    share = min(largest / (width * height), 1.0) if width * height else 0.0
+def drawn(page: Any, area: float) -> Drawn:
+    """Count images and paths; of the largest image its share of the page (`area` square points), resolution and depth."""
+    count: int = raw.FPDFPage_CountObjects(page.raw)
+    items = list(map(_page_object, repeat(page.raw), range(min(count, MAX_OBJECTS))))
+    images, num_paths = _images(items, FORM_DEPTH)
+    largest, found = max(((_area(image), image) for image in images), key=lambda pair: pair[0], default=(0.0, None))
     dpi, depth = _resolution(found, largest) if found is not None else (0.0, 0.0)
-    return Drawn(num_images, share, dpi, depth, num_paths)
+    share = min(largest / area, 1.0) if area else 0.0
+    return Drawn(count, len(images), share, dpi, depth, num_paths)
+
+
+def _images(items: Sequence[int], depth: int) -> tuple[list[Any], int]:
+    """Images among objects and what forms hold of them, and how many paths there are."""
+    types = list(map(_object_type, items))
+    images = [
+        ctypes.cast(o, raw.FPDF_PAGEOBJECT) for o, t in zip(items, types, strict=True) if t == raw.FPDF_PAGEOBJ_IMAGE
+    ]
+    num_paths = types.count(raw.FPDF_PAGEOBJ_PATH)
+    for form in (o for o, t in zip(items, types, strict=True) if t == raw.FPDF_PAGEOBJ_FORM and depth > 1):
+        inside = list(map(_form_object, repeat(form), range(min(_form_count(form), MAX_OBJECTS))))
+        more, paths = _images(inside, depth - 1)
+        images, num_paths = images + more, num_paths + paths
+    return images, num_paths
+
+
+def _area(item: Any) -> float:
+    """The area of an object's box, in square points."""
+    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
+    raw.FPDFPageObj_GetBounds(item, left, bottom, right, top)
+    return (right.value - left.value) * (top.value - bottom.value)
 
 
 def _resolution(image: Any, area: float) -> tuple[float, float]:
@@ -109,17 +124,16 @@ def _resolution(image: Any, area: float) -> tuple[float, float]:
 
 
 def features(
-    text_page: Any, lines: Sequence[Line], on_page: Drawn, size: tuple[float, float], map_errors: float
+    lines: Sequence[Line], places: Floats, drawing: Drawing, on_page: Drawn, size: tuple[float, float]
 ) -> Features:
     """The features of a page; those of its document (`turned`, `scanner`) are set by who knows them."""
     width, height = size
-    count = text_page.count_chars() if lines else 0
-    fonts, hidden = _sampled(text_page, count)
     return Features(
-        num_fonts=fonts, hidden_share=hidden, map_errors=map_errors, area=width * height / 500_000,
+        num_fonts=drawing.num_fonts, hidden_share=drawing.hidden_share, map_errors=drawing.map_errors,
         num_images=on_page.num_images, image_share=on_page.image_share, image_dpi=on_page.image_dpi,
-        bits_a_pixel=on_page.bits_a_pixel, num_paths=on_page.num_paths,
-        **_of_text("\n".join(line.text for line in lines)), **_of_lines(lines, width, height),
+        bits_a_pixel=on_page.bits_a_pixel, num_paths=on_page.num_paths, area=width * height / 500_000,
+        **of_text("\n".join([line.text for line in lines])),
+        **_of_lines(places, np.array([len(line.text) for line in lines]), width, height),
     )  # fmt: skip
 
 
@@ -131,67 +145,45 @@ def is_scanner(document: Any) -> bool:
         return False
 
 
-def _sampled(text_page: Any, count: int) -> tuple[int, float]:
-    """How many fonts a sample of the characters has, and the share of them that is hidden."""
-    fonts, hidden, asked = set(), 0, 0
-    name = ctypes.create_string_buffer(80)
-    for i in range(0, count, max(count // SAMPLE, 1)):
-        item = raw.FPDFText_GetTextObject(text_page, i)
-        if not item:  # a space or a line's end that PDFium put in
-            continue
-        asked += 1
-        hidden += raw.FPDFTextObj_GetTextRenderMode(item) == HIDDEN
-        raw.FPDFText_GetFontInfo(text_page, i, name, len(name), None)
-        fonts.add(name.value)
-    return len(fonts), hidden / asked if asked else 0.0
-
-
-def _of_text(text: str) -> dict[str, float]:
-    """Counts of what a page's text is made of, as shares of its visible characters or of its words."""
-    visible = [c for c in text if not c.isspace() and c != LINE_HYPHEN]
-    total, words = max(len(visible), 1), WORD.findall(text)
-    kinds = [unicodedata.category(c) for c in visible]
-    num_words, bits = max(len(words), 1), surprise(text)
+def of_text(text: str) -> dict[str, float]:
+    """What a page's text is made of, as shares of its visible characters or of its words: the features that it settles."""
+    counts, bits = counted(text), surprise(text)
+    total, num_words = max(counts.visible, 1), max(counts.words, 1)
     return {
-        "num_chars": len(visible),
-        "bad_share": sum(c == "\ufffd" or k in {"Cc", "Co", "Cn", "Cs"} for c, k in zip(visible, kinds, strict=True)) / total,
+        "num_chars": counts.visible,
+        "bad_share": counts.bad / total,
         "bits": -1.0 if bits is None else bits,
-        "digit_share": kinds.count("Nd") / total,
-        "sign_share": sum(k[0] in "PS" for k in kinds) / total,
-        "upper_share": kinds.count("Lu") / total,
-        "wide_share": sum(c > "\u024f" for c in visible) / total,
-        "ligatures": len(LIGATURES.findall(text)) / num_words,
-        "lone_letters": len(LOST.findall(text)) / num_words,
-        "broken_words": len(BROKEN.findall(text)) / num_words,
-        "mixed_case": len(CASES.findall(text)) / num_words,
-        "word_length": sum(map(len, words)) / num_words,
-    }  # fmt: skip
-
-
-def _of_lines(lines: Sequence[Line], width: float, height: float) -> dict[str, float]:
-    """How lines lie on the page: their sizes, what they cover, whether they jump back or lie on each other."""
-    if not lines:
-        return {}
-    sizes = [line.size for line in lines]
-    usual = median(sizes)
-    covered = sum((n.right - n.left) * (n.top - n.bottom) for n in lines)
-    pairs = list(pairwise(lines))
-    spreads = [(n.right - n.left) / (len(n.text) * max(n.size, 1e-6)) for n in lines]
-    return {
-        "num_lines": len(lines),
-        "chars_a_line": sum(len(n.text) for n in lines) / len(lines),
-        "text_share": min(covered / max(width * height, 1.0), 2.0),
-        "line_size": usual,
-        "size_spread": (max(sizes) - min(sizes)) / max(usual, 1e-6),
-        "spread": median(spreads),
-        "two_columns": sum(n.right < 0.55 * width for n in lines) / len(lines),
-        "backward": sum(b.bottom > a.top for a, b in pairs) / len(lines),
-        "overlap": sum(_on_top(a, b) for a, b in pairs) / len(lines),
+        "digit_share": counts.digits / total,
+        "sign_share": counts.signs / total,
+        "upper_share": counts.upper / total,
+        "wide_share": counts.wide / total,
+        "ligatures": counts.ligatures / num_words,
+        "lone_letters": counts.lone / num_words,
+        "broken_words": counts.broken / num_words,
+        "mixed_case": counts.mixed_case / num_words,
+        "word_length": counts.letters / num_words,
     }
 
 
-def _on_top(first: Line, second: Line) -> bool:
-    """Whether two lines that follow each other lie on the same place."""
-    beside = min(first.right, second.right) - max(first.left, second.left)
-    above = min(first.top, second.top) - max(first.bottom, second.bottom)
-    return above > 0.5 * (first.top - first.bottom) and beside > 0.5 * (second.right - second.left)
+def _of_lines(places: Floats, lengths: NDArray[np.int64], width: float, height: float) -> dict[str, float]:
+    """How lines lie on the page: their sizes, what they cover, whether they jump back or lie on each other."""
+    count = len(places)
+    if not count:
+        return {}
+    left, bottom, right, top, sizes = places.T
+    widths, usual = right - left, float(np.median(sizes))
+    covered = float(widths @ (top - bottom))
+    above = np.minimum(top[:-1], top[1:]) - np.maximum(bottom[:-1], bottom[1:])
+    beside = np.minimum(right[:-1], right[1:]) - np.maximum(left[:-1], left[1:])
+    on_top = (above > 0.5 * (top - bottom)[:-1]) & (beside > 0.5 * widths[1:])
+    return {
+        "num_lines": count,
+        "chars_a_line": float(lengths.mean()),
+        "text_share": min(covered / max(width * height, 1.0), 2.0),
+        "line_size": usual,
+        "size_spread": float(sizes.max() - sizes.min()) / max(usual, 1e-6),
+        "spread": float(np.median(widths / (lengths * np.maximum(sizes, 1e-6)))),
+        "two_columns": np.count_nonzero(right < 0.55 * width) / count,
+        "backward": np.count_nonzero(bottom[1:] > top[:-1]) / count,
+        "overlap": np.count_nonzero(on_top) / count,
+    }

@@ -5,11 +5,13 @@ or what a bad reader wrote behind the picture. On 49 labelled PDFs (220 pages) t
 good one. What is given up: a page of numbers is judged by its characters only.
 """
 
-import unicodedata
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from stages.parse.letters import surprise
-from stages.parse.lines import LINE_HYPHEN, Page
+from stages.parse.lines import Page
+
+if TYPE_CHECKING:
+    from stages.parse.features import Features
 
 MIN_VISIBLE = 10  # characters; a page with fewer has no text
 SPARSE_VISIBLE = 150  # a page number or a caption on a page that is a picture
@@ -22,25 +24,13 @@ SUSPECT_BITS = 3.3  # on scans: clean readings have 2.3 to 3.1, bad ones 3.6 and
 Verdict = Literal["good", "empty", "no text", "garbled", "suspect"]
 
 
-def judge(page: Page, image_share: float, map_errors: float, *, has_objects: bool) -> Verdict:
-    """What a page's lines are worth. `map_errors` is the share of characters without a Unicode value."""
-    text = page.text
-    visible = sum(not c.isspace() for c in text)
-    if visible < MIN_VISIBLE or (visible < SPARSE_VISIBLE and image_share > PICTURE_SHARE):
+def judge(page: "Features", *, has_objects: bool) -> Verdict:
+    """What a page's text layer is worth."""
+    if page.num_chars < MIN_VISIBLE or (page.num_chars < SPARSE_VISIBLE and page.image_share > PICTURE_SHARE):
         return "no text" if has_objects else "empty"
-    if max(bad_share(text), map_errors) > MAX_BAD_SHARE:
+    if max(page.bad_share, page.map_errors) > MAX_BAD_SHARE or page.bits > GARBLED_BITS:
         return "garbled"
-    bits = surprise(text) or 0.0
-    if bits > GARBLED_BITS:
-        return "garbled"
-    return "suspect" if image_share > SCAN_SHARE and bits > SUSPECT_BITS else "good"
-
-
-def bad_share(text: str) -> float:
-    """The share of visible characters that stand for nothing: control, private-use, unassigned, U+FFFD."""
-    visible = [c for c in text if not c.isspace() and c != LINE_HYPHEN]
-    bad = sum(c == "\ufffd" or unicodedata.category(c) in {"Cc", "Co", "Cn", "Cs"} for c in visible)
-    return bad / len(visible) if visible else 0.0
+    return "suspect" if page.image_share > SCAN_SHARE and page.bits > SUSPECT_BITS else "good"
 
 
 def better(layer: Page, read: Page) -> Page:

@@ -15,27 +15,28 @@ import re
 import unicodedata
 import zlib
 
+import numpy as np
+
 MIN_TRIGRAMS = 60  # fewer say nothing
 MAX_CHARS = 6000  # a page and a half: enough for 0.05 bits
-WORD = re.compile("[a-z]+")
+OTHERS = re.compile("[^\\W\\d_\u0000-\u024f]")
 LETTERS = {letter: i for i, letter in enumerate(" abcdefghijklmnopqrstuvwxyz")}
 
 
-@functools.lru_cache(maxsize=1)  # the verdict on a page and its features ask for the same text
+@functools.lru_cache(maxsize=1)  # the verdict on a reading asks for the same text again
 def surprise(text: str) -> float | None:
     """Mean bits a trigram of a text's words; `None` where there are too few Latin letters to tell."""
-    folded = unicodedata.normalize("NFKD", text[:MAX_CHARS])
-    ascii_letters = folded.encode("ascii", "ignore").decode().lower()
-    others = sum(c.isalpha() for c in folded if c > "\u024f")
-    total = count = 0
-    for word in WORD.findall(ascii_letters):
-        a, b = 0, LETTERS[word[0]]
-        for letter in [*word[1:], " "]:
-            c = LETTERS[letter]
-            total += HALF_BITS[(a * 27 + b) * 27 + c]
-            a, b = b, c
-        count += len(word)
-    return total / 2 / count if count >= MIN_TRIGRAMS and count > others else None
+    folded = text = text[:MAX_CHARS]
+    if not text.isascii():
+        folded = unicodedata.normalize("NFKD", text)
+    letters = np.zeros(len(folded) + 2, np.int32)
+    plain = np.frombuffer(folded.encode("ascii", "ignore"), np.uint8)
+    letters[1 : len(plain) + 1] = CODES[plain]
+    count = np.count_nonzero(letters)
+    if count < MIN_TRIGRAMS or count <= sum(map(str.isalpha, OTHERS.findall(folded))):
+        return None
+    total = BITS[(letters[:-2] * 27 + letters[1:-1]) * 27 + letters[2:]][letters[1:-1] > 0].sum()
+    return float(total) / count
 
 
 HALF_BITS = zlib.decompress(
@@ -179,3 +180,6 @@ HALF_BITS = zlib.decompress(
         ";<*rYQIS02$0pIR"
     )
 )
+
+BITS = np.frombuffer(HALF_BITS, np.uint8) / 2
+CODES = np.array([LETTERS.get(chr(code).lower(), 0) for code in range(128)], np.int32)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from stages.parse.garble import bad_share, better, judge
+from stages.parse.features import Features, of_text
+from stages.parse.garble import better, judge
 from stages.parse.lines import LINE_HYPHEN, Line, Page
 from tests.stages.parse.conftest import WORDS
 from tests.stages.parse.test_letters import shift
@@ -40,21 +41,22 @@ def page(text: str, verdict: str = "good") -> Page:
 )
 def test_verdicts(text: str, image_share: float, map_errors: float, expected: str) -> None:
     """Each kind of layer gets the verdict that decides whether its page is read again from its picture."""
-    assert judge(page(text), image_share, map_errors, has_objects=True) == expected
+    noticed = Features(**of_text(text), image_share=image_share, map_errors=map_errors)
+    assert judge(noticed, has_objects=True) == expected
 
 
 def test_an_empty_page_is_empty() -> None:
     """A page with nothing on it at all is not sent to OCR."""
-    assert judge(page(""), 0.0, 0.0, has_objects=False) == "empty"
+    assert judge(Features(), has_objects=False) == "empty"
     assert not page("", "empty").needs_ocr
     assert page("", "no text").needs_ocr
 
 
 def test_hyphens_at_line_ends_are_no_damage() -> None:
     """PDFium's sign for a hyphen is a noncharacter, and is not counted as damage."""
-    assert bad_share(f"con{LINE_HYPHEN}duct") == 0.0
-    assert bad_share("ab\x01\ue000") == 0.5
-    assert bad_share(" \n") == 0.0
+    assert of_text(f"con{LINE_HYPHEN}duct")["bad_share"] == 0.0
+    assert of_text("ab\x01\ue000")["bad_share"] == 0.5
+    assert of_text(" \n")["bad_share"] == 0.0
 
 
 def test_the_better_reading_wins() -> None:
