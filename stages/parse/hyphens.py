@@ -6,10 +6,12 @@ part is no lower-case word. What is given up: a compound that occurs once, at a 
 
 import re
 from collections import Counter
+from functools import cached_property
 
 from stages.parse.lines import LINE_HYPHEN
 
-HYPHENS = "-\u2010\u00ad" + LINE_HYPHEN
+SOFT_HYPHEN = "\u00ad"
+HYPHENS = "-\u2010" + SOFT_HYPHEN + LINE_HYPHEN
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 CUT = re.compile(rf"([^\W_]*)[{LINE_HYPHEN}\u00ad]\s*([^\W_]*)")
 ENDS_CUT = re.compile(rf"([^\W_]+)[{HYPHENS}]$")
@@ -20,7 +22,12 @@ class Joiner:
     """Joins cut words with the counts of one document's whole words."""
 
     def __init__(self, text: str) -> None:
-        self.words = Counter(w.lower() for w in WORD.findall(text))
+        self._text = text
+
+    @cached_property
+    def words(self) -> Counter[str]:
+        """How often the document has each word, in lower case."""
+        return Counter(WORD.findall(self._text.lower()))
 
     def word(self, head: str, tail: str) -> str:
         """`head` and `tail` as one word, or as two with a hyphen."""
@@ -31,10 +38,14 @@ class Joiner:
 
     def inside(self, text: str) -> str:
         """Join the words that PDFium marks as cut inside a line."""
+        if LINE_HYPHEN not in text and SOFT_HYPHEN not in text:
+            return text
         return CUT.sub(lambda m: self.word(m[1], m[2]), text)
 
     def across(self, first: str, second: str) -> str | None:
         """What replaces the hyphenated end of `first` before `second` follows at once; `None` if it is not cut."""
+        if first[-1:] not in HYPHENS:
+            return None
         end, begin = ENDS_CUT.search(first), BEGINS.match(second)
         if end is None or begin is None:
             return None

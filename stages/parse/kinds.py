@@ -1,7 +1,7 @@
 """Counts of a text's characters and words by kind, by one look at a table for all of its characters.
 
 The table has a set of kinds for each character of the first two planes of Unicode, from Python's character database; it
-is made once in a process, in a twentieth of a second. What is given up: of a sign inside a word's signs (`a1b2c`) both count.
+is made once in a process, in a twentieth of a second. What is given up: characters beyond count as their plane does.
 """
 
 import unicodedata
@@ -103,7 +103,12 @@ def _codes(text: str) -> NDArray[np.uint32]:
 
 
 def _broken(letter: NDArray[np.bool_], mark: NDArray[np.bool_]) -> int:
-    """How often signs and digits stand between letters, with nothing else between."""
+    """Words with signs and digits between letters; of signs on both sides of the same letters the first ones count."""
     kind = letter + 2 * mark
     runs = kind[np.flatnonzero(np.diff(kind, prepend=-1))]
-    return _count((runs[:-2] == 1) & (runs[1:-1] == 2) & (runs[2:] == 1))
+    between = np.flatnonzero((runs[:-2] == 1) & (runs[1:-1] == 2) & (runs[2:] == 1)).tolist()
+    found, last = 0, -2
+    for run in between:
+        is_next = run - last == 2
+        found, last = found + (not is_next), (-2 if is_next else run)
+    return found

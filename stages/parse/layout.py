@@ -180,9 +180,10 @@ def rows(lines: Sequence[Line]) -> list[Line]:
 
 
 def _same_row(first: Line, second: Line) -> bool:
+    if second.left <= first.right - 0.5 * min(first.size, second.size):
+        return False
     overlap = min(first.top, second.top) - max(first.bottom, second.bottom)
-    lower = min(first.top - first.bottom, second.top - second.bottom)
-    return overlap > 0.5 * lower and second.left > first.right - 0.5 * min(first.size, second.size)
+    return overlap > 0.5 * min(first.top - first.bottom, second.top - second.bottom)
 
 
 def _put_together(first: Line, second: Line) -> Line:

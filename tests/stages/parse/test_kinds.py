@@ -11,6 +11,7 @@ from stages.parse.lines import LINE_HYPHEN
 from tests.stages.parse.conftest import WORDS
 
 LONE = re.compile(r"(?<![\w'’-])(?:[b-hj-zB-HJ-Z])(?![\w'’.-])")
+BROKEN = re.compile(r"[^\W\d_]+[\d|!$@#&^~\\<>{}*_]+[^\W\d_]+")
 ODD = "ab1|_ .'’-é²ﬁβΩ5٣\u2028\ue000\ufffd\x03𝛼漢𠀀\U000f0000"
 TEXTS = st.text(st.characters(exclude_characters=LINE_HYPHEN)) | st.text(ODD) | st.text("aB1| -")
 
@@ -38,12 +39,13 @@ def test_characters_are_counted_as_the_database_has_them(text: str) -> None:
 @settings(deadline=None)  # the first text waits for the table
 @given(TEXTS)
 def test_words_are_counted_as_expressions_find_them(text: str) -> None:
-    """Words, lone letters and changes of case are as many as regular expressions find."""
+    """Words, lone letters, broken words and changes of case are as many as regular expressions find."""
     found = counted(text)
     if max(text, default="") < "\U00020000":
         words = re.findall(r"[^\W\d_]+", text)
         assert (found.words, found.letters) == (len(words), sum(map(len, words)))
         assert found.lone == len(LONE.findall(text))
+        assert found.broken == len(BROKEN.findall(text))
     assert found.mixed_case == len(re.findall("[a-z][A-Z]", text))
 
 
@@ -51,7 +53,8 @@ def test_broken_words() -> None:
     """Signs and digits inside a word break it, as often as they do; at its ends, or beside a space, they do not."""
     assert counted(WORDS).broken == 0
     assert counted("h3at").broken == counted("h|1at").broken == 1
-    assert counted("h3a|t").broken == 2
+    assert counted("h3a|t").broken == 1
+    assert counted("h3a|t1s").broken == 2
     assert counted("3heat heat3 heat 3 heat <heat>").broken == 0
 
 
