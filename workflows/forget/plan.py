@@ -7,11 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from schemas.corpus import Duplicate, Sketch, SourceFile
+from schemas.corpus import Duplicate, Passage, RepeatedSpan, Sketch, SourceFile
 from schemas.table import sha256_file
 from schemas.tokens import TokenizedDocument, TokenOrder
 from stages.dedup import Dedup
 from stages.semantic import Semantic
+from stages.substring import Substring
 from stages.tables import Reader
 from workflows.base import Node
 from workflows.forget.copies import ASKED, Fate, fate
@@ -113,8 +114,11 @@ class Plan(BaseModel):
             self.notes.append(
                 f"{unknown} documents were left out for one that only a filter knows; none of them comes back"
             )
-        for node in (n for n in nodes if isinstance(n.stage, Semantic)):
-            self._say_shadowed(node)
+        for node in nodes:
+            if isinstance(node.stage, Semantic):
+                self._say_shadowed(node)
+            elif isinstance(node.stage, Substring):
+                self._say_cut(node)
         if any(n.stage.name == "train_tokenizer" for n in nodes):
             self.notes.append("the tokenizer's merges were counted with the document among others, and stay")
 
@@ -125,6 +129,18 @@ class Plan(BaseModel):
             start = node.inputs["embeddings"].node.name
             self.notes.append(
                 f"{count} documents that {node.name} left out for one that goes stay left out; to decide anew: --from {start} --force"
+            )
+
+    def _say_cut(self, node: Node) -> None:
+        ids = pa.array(sorted(self.ids), pa.string())
+        passages = Reader(node.path / "passages", Passage).table(["passage_id", "doc_id"])
+        theirs = passages.filter(pc.is_in(passages["doc_id"], ids))["passage_id"].combine_chunks()
+        spans = Reader(node.path / "spans", RepeatedSpan).table(["doc_id", "passage_id", "cut"])
+        lost = spans.filter(pc.and_(spans["cut"], pc.is_in(spans["passage_id"], theirs)))["doc_id"]
+        count = len(set(lost.to_pylist()) - self.ids)
+        if count:
+            self.notes.append(
+                f"{count} documents lost passages in {node.name} that stood first in one that goes; to cut anew: --from {node.name} --force"
             )
 
 
