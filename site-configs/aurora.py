@@ -53,6 +53,8 @@ node = NodeShape(
     device="tile of an Intel Data Center GPU Max 1550",
     device_memory_gib=64,
     device_tflops=207,
+    accelerator="max1550",
+    network_gbytes=200,
     numa=("0-51,104-155", "52-103,156-207"),
     reserved="0,52,104,156",
 )

@@ -51,6 +51,8 @@ node = NodeShape(
     device="NVIDIA A100",
     device_memory_gib=40,
     device_tflops=312,
+    accelerator="a100-40",
+    network_gbytes=50,
     numa=("0-7,32-39", "8-15,40-47", "16-23,48-55", "24-31,56-63"),
 )
 

@@ -16,6 +16,7 @@ from schemas.table import ContractError
 from stages.base import PACKAGE_ROOT, SettingsError
 from workflows import commands
 from workflows.overrides import read_overrides
+from workflows.plan.command import add_flags as add_plan_flags
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_CONTRACT, EXIT_INTERRUPTED = 1, 2, 3, 130
 WIDE = 200
@@ -71,7 +72,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--simulate", action="store_true", help="with test doubles of the site's scheduler, on this machine"
     )
-    _verb(verbs, "plan", commands.plan, "what would run, what is done, and why; runs nothing")
+    plan = _verb(verbs, "plan", commands.plan, "what would run, what is done, and why; runs nothing")
+    add_plan_flags(plan)
     status = _verb(verbs, "status", commands.status, "how far each stage is")
     status.add_argument("--run", metavar="ID", help="of a run that was sent to an endpoint")
     _endpoint(status)

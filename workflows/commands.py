@@ -57,6 +57,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 def plan(options: argparse.Namespace, console: Console) -> int:
     """`parsl plan`: states and reasons, then where each stage would run and by which command."""
+    if options.layouts:
+        from workflows.plan.command import layouts
+
+        return layouts(options, console)
     from workflows.console import print_plan
 
     machine, nodes, selected, missing = _open(options)

@@ -1,7 +1,7 @@
 """What a stage would cost on a site, in node-hours, with the basis of the number; and what must be copied there first.
 
 An estimate goes by the stage's last run under the same root, in proportion to the rows that it reads; where it has never run, only
-training has a figure: 6 operations a parameter and token, at 30% of the rate that a matrix product was measured to reach.
+training has a figure: that of the fastest layout which fits (`workflows.plan`).
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ from schemas.manifest import Manifest
 from workflows.base import Node
 from workflows.explain import latest
 from workflows.facility import KNOWN
+from workflows.plan.choose import options
+from workflows.plan.command import site_machine
+from workflows.plan.layout import Run
+from workflows.plan.machine import GIB, Machine
+from workflows.plan.shape import of_settings
 from workflows.site import Resource, Site
-
-OPERATIONS = 6  # a parameter and token, forward and backward: Kaplan et al. 2020, section 2.1
-UTILIZATION = 0.3  # of the measured rate; an assumption, to be replaced by the first run's own
-WIDTH_PER_LAYER = 64  # `stages.model.network`, which imports torch
 
 
 class Estimate(NamedTuple):
@@ -35,8 +36,8 @@ def estimate(node: Node, nodes: Sequence[Node], site: Site) -> Estimate:
     before = node.manifest() if node.done else latest(node.path.parent, node.path)
     if before is not None and not before.stub:
         return _by_last_run(node, before, site.resources[node.stage.resources])
-    if node.stage.name == "pretrain" and site.cluster and site.cluster.node.device_tflops:
-        return _by_operations(node, nodes, site)
+    if node.stage.name == "pretrain" and (machine := site_machine(site)):
+        return _by_layout(node, nodes, machine)
     return Estimate(None, "it has not run under this root; a run on a part of the data gives a figure")
 
 
@@ -53,17 +54,18 @@ def _by_last_run(node: Node, before: Manifest, resource: Resource) -> Estimate:
     return Estimate(before.seconds * factor * nodes / 3600, words)
 
 
-def _by_operations(node: Node, nodes: Sequence[Node], site: Site) -> Estimate:
-    assert site.cluster
+def _by_layout(node: Node, nodes: Sequence[Node], machine: Machine) -> Estimate:
     by_stage = {n.stage.name: n.stage.model_dump() for n in nodes}
-    index, words, settings = by_stage.get("index", {}), by_stage.get("train_tokenizer", {}), node.stage.model_dump()
-    tokens = index.get("sequence_tokens", 0) * index.get("batch_sequences", 0) * index.get("num_steps", 0)
-    width = settings["width"] or WIDTH_PER_LAYER * settings["depth"]
-    parameters = 12 * settings["depth"] * width**2 + words.get("vocab_size", 0) * width
-    shape = site.cluster.node
-    seconds = OPERATIONS * parameters * tokens / (UTILIZATION * shape.device_tflops * 1e12 * shape.devices)
-    basis = f"6 operations x {parameters:.2g} parameters x {tokens:.2g} tokens at {UTILIZATION:.0%} of {shape.device_tflops}"
-    return Estimate(seconds / 3600, f"{basis} TFLOP/s a device (site-configs/{site.name}.md); start-up not counted")
+    index, tokenizer = by_stage.get("index", {}), by_stage.get("train_tokenizer", {})
+    shape = of_settings(node.stage.model_dump(), tokenizer.get("vocab_size", 0))
+    run = Run(shape, index.get("sequence_tokens", 1), index.get("batch_sequences", 1))
+    best = options(run, machine)[0]
+    if best.problems:
+        return Estimate(None, f"no layout fits; the fastest that does not: {best.layout}: {best.problems[0]}")
+    tokens = index.get("num_steps", 0) * best.step.tokens
+    rate = f"{best.tokens_per_second:,.0f} tokens/s, {best.memory.total / GIB:.1f} GiB a device"
+    basis = f"{tokens:.2g} tokens; fastest layout: {best.layout}: {rate} (predicted; parsl plan --layouts); start-up not counted"
+    return Estimate(tokens / best.tokens_per_second / 3600 * machine.nodes, basis)
 
 
 def copies(nodes: Sequence[Node], site: Site) -> list[str]:

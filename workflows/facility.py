@@ -49,6 +49,8 @@ class NodeShape(BaseModel):
     device: str
     device_memory_gib: int
     device_tflops: float = 0  # of a bf16 matrix product, 0 where it is not known
+    accelerator: str = ""  # a name in workflows/plan/machine.py, whose rates and links predict layouts
+    network_gbytes: float = 0  # GB/s of a node to the others, all its adapters together
     numa: tuple[str, ...] = ()
     reserved: str = ""  # kept for the system
 

@@ -1,11 +1,15 @@
-"""What a stage would cost: by its last run, by operations where it is training, unknown otherwise; and what must be copied."""
+"""What a stage would cost: by its last run, by the fastest layout where it is training, unknown otherwise; and what must be copied."""
 
 import pytest
 
 from schemas.manifest import Input, Manifest, Shard
 from workflows.base import Run
 from workflows.cluster import Cluster
-from workflows.estimate import OPERATIONS, UTILIZATION, copies, estimate
+from workflows.estimate import copies, estimate
+from workflows.plan.choose import options
+from workflows.plan.command import site_machine
+from workflows.plan.layout import Run as LayoutRun
+from workflows.plan.shape import of_settings
 from workflows.pretrain import workflow
 from workflows.site import load_site
 
@@ -20,11 +24,16 @@ def _no_variables(monkeypatch) -> None:
 @pytest.fixture
 def run(tmp_path) -> Run:
     """The whole recipe under a root where nothing has run, with training of a known size."""
+    return recipe(tmp_path, 120)
+
+
+def recipe(tmp_path, batch_sequences: int) -> Run:
+    """The graph with batches of so many sequences."""
     (tmp_path / "papers").mkdir()
     settings = {
         "ingest": {"paths": str(tmp_path / "papers")},
-        "pretrain": {"depth": 10, "width": 1000, "num_heads": 10, "num_kv_heads": 10},
-        "index": {"sequence_tokens": 1000, "batch_sequences": 100, "num_steps": 1000},
+        "pretrain": {"depth": 10, "width": 1024, "num_heads": 16, "num_kv_heads": 8},
+        "index": {"sequence_tokens": 1000, "batch_sequences": batch_sequences, "num_steps": 1000},
         "train_tokenizer": {"vocab_size": 10_000},
     }
     run = Run(tmp_path / "runs", settings)
@@ -90,14 +99,24 @@ def test_sample_rows_are_no_basis(run) -> None:
     assert str(found).startswith("unknown: it has not run under this root")
 
 
-@pytest.mark.parametrize(("name", "devices", "tflops"), [("aurora", 12, 207), ("polaris", 4, 312)])
-def test_training_by_operations(run, name: str, devices: int, tflops: float) -> None:
-    """Training that never ran is 6 N T operations at the site's rate, in node-hours that do not depend on the nodes."""
-    parameters, tokens = 12 * 10 * 1000**2 + 10_000 * 1000, 1000 * 100 * 1000
-    expected = OPERATIONS * parameters * tokens / (UTILIZATION * tflops * 1e12 * devices) / 3600
-    found = estimate(node(run, "pretrain"), run.nodes, load_site(name))
-    assert found.node_hours == pytest.approx(expected)
-    assert f"site-configs/{name}.md" in found.basis
+@pytest.mark.parametrize("name", ["aurora", "polaris"])
+def test_training_by_the_fastest_layout(run, name: str) -> None:
+    """Training that never ran costs what its tokens take in the fastest layout that fits, on all nodes of the job."""
+    site = load_site(name)
+    machine = site_machine(site)
+    assert machine
+    best = options(LayoutRun(of_settings(node(run, "pretrain").stage.model_dump(), 10_000), 1000, 120), machine)[0]
+    found = estimate(node(run, "pretrain"), run.nodes, site)
+    assert found.node_hours == pytest.approx(1000 * 120 * 1000 / best.tokens_per_second / 3600 * machine.nodes)
+    assert str(best.layout) in found.basis
+
+
+def test_training_that_fits_nowhere_says_why(tmp_path) -> None:
+    """A batch that no layout divides gives no figure but the reason."""
+    run = recipe(tmp_path, 7)
+    found = estimate(node(run, "pretrain"), run.nodes, load_site("aurora"))
+    assert found.node_hours is None
+    assert "no layout fits" in found.basis
 
 
 def test_without_a_rate_training_is_unknown(run) -> None:
