@@ -44,6 +44,8 @@ class Cluster(BaseModel):
     cpu_affinity: str = "none"
     devices: tuple[str, ...]  # names, as the variable that masks devices takes them
     encrypted: bool = True
+    heartbeat_seconds: int = 120  # a node that says nothing for so long is lost
+    poll_seconds: int = 60  # between two questions to the scheduler
 
     def drain_seconds(self) -> int:
         """How long after a job's start its workers take no more tasks."""
@@ -99,7 +101,8 @@ def executor(cluster: Cluster, label: str, jobs: Any, **settings: Any) -> Any:
     """A high-throughput executor whose workers stop taking tasks a grace before their job ends."""
     from parsl.addresses import address_by_interface
     from parsl.executors import HighThroughputExecutor
-    from parsl.jobs.error_handlers import windowed_error_handler
+
+    from workflows.failures.refusal import patient_error_handler
 
     return HighThroughputExecutor(
         label,
@@ -107,7 +110,9 @@ def executor(cluster: Cluster, label: str, jobs: Any, **settings: Any) -> Any:
         address=cluster.address or (address_by_interface(cluster.interface) if cluster.interface else None),
         encrypted=cluster.encrypted,
         drain_period=None if in_job() else cluster.drain_seconds(),  # a job that we are in began at another time
-        block_error_handler=windowed_error_handler,  # one refused job is not the end, three in a row are
+        heartbeat_threshold=cluster.heartbeat_seconds,
+        heartbeat_period=cluster.heartbeat_seconds // 4,
+        block_error_handler=patient_error_handler,  # one refused job is not the end
         **settings,
     )
 
@@ -138,6 +143,12 @@ def provider(cluster: Cluster, nodes: int, launcher: Any, queue: str, devices: i
         "max_blocks": 1,
     }
     if cluster.scheduler == "slurm":
-        return SlurmProvider(partition=queue or None, exclusive=True, gpus_per_node=devices or None, **asked)
-    threads = cluster.node.threads
-    return PBSProProvider(queue=queue, cpus_per_node=threads, select_options=cluster.select_options, **asked)
+        slurm = polling(SlurmProvider, cluster.poll_seconds)
+        return slurm(partition=queue or None, exclusive=True, gpus_per_node=devices or None, **asked)
+    pbs, threads = polling(PBSProProvider, cluster.poll_seconds), cluster.node.threads
+    return pbs(queue=queue, cpus_per_node=threads, select_options=cluster.select_options, **asked)
+
+
+def polling(provider: Any, seconds: int) -> Any:
+    """A kind of provider that asks its scheduler every so many seconds; Parsl has that number in the class."""
+    return type(provider.__name__, (provider,), {"status_polling_interval": seconds})

@@ -6,12 +6,14 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from stages.base import HALVINGS, RANK_VARIABLES
 from workflows.failures.record import Failure, halvings, read
 
 TAIL_BYTES = 4000
 NOT_FOUND = 127
+WATCH = 'read -r _; kill -TERM "-$0"; sleep 10; kill -KILL "-$0"'  # the pipe has ended: so has who held it
 
 
 class StageFailed(Exception):  # noqa: N818 - the design's name
@@ -39,15 +41,26 @@ def launch(name: str, command: list[str], log: str, folder: str, inputs: Sequenc
         os.utime(log)  # opening to append does not touch the time by which a watcher sees that this began
         start = output.tell()
         try:
-            process = subprocess.run(
-                command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-            )
+            code = _run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         except FileNotFoundError as error:
             raise StageFailed(name, NOT_FOUND, log, f"no such command: {error.filename}") from None
-    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
     if code:
         raise StageFailed(name, code, log, tail(Path(log), start))
     return code
+
+
+def _run(command: Sequence[str], **options: Any) -> int:
+    """A command's exit code, a shell's. If this process dies, however, the command ends too, in a container as well.
+
+    A second process waits on a pipe that only this one holds open, and then ends the command's process group. A death signal
+    (prctl) would not do: it is lost where a container runtime changes its credentials.
+    """
+    with subprocess.Popen(command, process_group=0, **options) as process:
+        line = ["sh", "-c", WATCH, str(process.pid)]
+        with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0) as watcher:
+            code = process.wait()
+            watcher.kill()
+    return code if code >= 0 else 128 - code
 
 
 def _wait(before: Sequence[Failure]) -> None:

@@ -13,6 +13,7 @@ from workflows.facility import NodeShape, Queue
 
 FOLDER = "SIMULATED_PBS"  # the environment variable that says where the commands find the folder
 FIRST = 1001
+Event = Literal["delete", "lose", "preempt", "expire"]
 
 
 @dataclass
@@ -75,11 +76,11 @@ class Store:
         """A new job's identifier."""
         return f"{FIRST + len(list((self.folder / 'jobs').glob('*.json')))}.simulated"
 
-    def ask(self, identifier: str, what: Literal["delete", "lose"]) -> None:
-        """Tell the server what is to happen to a running job: qdel, or the loss of a node (a preemption looks the same)."""
+    def ask(self, identifier: str, what: Event) -> None:
+        """Tell the server what is to happen to a running job: qdel, the loss of a node, a preemption, the end of its walltime."""
         (self.folder / "requests" / f"{identifier}.{what}").touch()
 
-    def asked(self, identifier: str, what: Literal["delete", "lose"]) -> bool:
+    def asked(self, identifier: str, what: Event) -> bool:
         """Whether somebody has asked for that."""
         return (self.folder / "requests" / f"{identifier}.{what}").exists()
 

@@ -21,6 +21,8 @@ COMMANDS = {"qsub": "qsub.main", "qstat": "qstat.main", "qdel": "qstat.delete", 
 ADDRESS = "127.0.0.1"
 NUM_NODES = 8  # of the simulated machine, or as many as the largest job needs and one more
 RANKS_PER_NODE = 1
+HEARTBEAT_SECONDS = 20  # a lost node is to be noticed while one watches
+POLL_SECONDS = 2
 
 
 class Override(NamedTuple):
@@ -49,6 +51,7 @@ class Rehearsal(NamedTuple):
         folder = Path(tempfile.gettempdir(), f"pbs-{secrets.token_hex(4)}")
         cluster = site.cluster
         changes = {"address": ADDRESS, "cpu_affinity": "none", "encrypted": False, "worker_init": _worker_init(folder)}
+        changes |= {"heartbeat_seconds": HEARTBEAT_SECONDS, "poll_seconds": POLL_SECONDS}
         if not cluster.account:
             changes["account"] = "SIMULATED"
         there = {**cluster.model_dump(), "address": f"of {cluster.interface}"}

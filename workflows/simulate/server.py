@@ -68,10 +68,21 @@ class Server:
         elif self.store.asked(job.id, "lose"):  # a node dies without a word, and PBS ends the whole job
             _signal(self.store, job.id, signal.SIGKILL)
             self._finish(job, LOST, "node lost")
-        elif not job.killed and self.store.asked(job.id, "delete"):
+        elif not job.killed:
+            self._end(job)
+
+    def _end(self, job: Job) -> None:
+        """Send SIGTERM to a job that somebody deletes, that another preempts, or whose time is over."""
+        used = (time.time() - job.started) * self.speed
+        if self.store.asked(job.id, "delete"):
             self._terminate(job, DELETED, "deleted")
-        elif not job.killed and (time.time() - job.started) * self.speed > job.walltime_seconds:
-            self._terminate(job, WALLTIME, f"job killed: walltime {job.walltime_seconds} exceeded limit")
+        elif self.store.asked(job.id, "preempt"):
+            self._terminate(job, DELETED, "preempted")
+        elif used > job.walltime_seconds or self.store.asked(job.id, "expire"):
+            words = f"job killed: walltime {used:.0f} exceeded limit {job.walltime_seconds}"
+            with Path(job.error).open("a") as error:
+                error.write(f"=>> PBS: {words}\n")  # as PBS tells a job's owner
+            self._terminate(job, WALLTIME, words)
 
     def _terminate(self, job: Job, status: int, comment: str) -> None:
         job.killed, job.exit_status, job.comment = time.time(), status, comment

@@ -13,7 +13,7 @@ from workflows.simulate.rehearsal import Rehearsal
 from workflows.site import load_site
 
 RECIPE = PACKAGE_ROOT / "workflows" / "pretrain.py"
-CHANGED = {"address", "cpu_affinity", "encrypted", "worker_init"}
+CHANGED = {"address", "cpu_affinity", "encrypted", "worker_init", "heartbeat_seconds", "poll_seconds"}
 
 
 def run(name: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def test_life_cycle(tmp_path, name: str, ranks: int) -> None:
 
 @pytest.mark.parametrize("name", ["aurora", "polaris"])
 def test_only_what_must_differ_is_overridden(monkeypatch, tmp_path, name: str) -> None:
-    """Beside address, affinity, encryption and worker_init the cluster is the site's own, and launch lines and queues are too."""
+    """Beside address, affinity, encryption, worker_init and how often one asks, the cluster is the site's own, and launch lines and queues are too."""
     monkeypatch.setenv("BOREALIS_ACCOUNT", "abc")
     monkeypatch.setenv("BOREALIS_ROOT", str(tmp_path))
     site = load_site(name)
