@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format stub base image test-containers clean
+.PHONY: help install demo test lint format stub base image test-containers test-slurm test-remote clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,12 @@ image: $(STAMP) ## build and test the image of a stage: make image STAGE=parse [
 test-containers: $(STAMP) ## the same rows in the environment, under bubblewrap and in real images (slow; needs Apptainer)
 	$(BIN)/python -m containers build ingest parse dedup tokenize pretrain $(if $(BASE),--base $(BASE))
 	$(BIN)/python -m pytest -q -rs tests/containers/test_parity.py
+
+test-slurm: $(STAMP) ## the life cycle on a real Slurm of four node names on this machine (slow; needs slurm-wlm and munge)
+	$(BIN)/python -m pytest -q -rs tests/workflows/slurm
+
+test-remote: $(STAMP) ## runs through Globus Compute's own client and a loopback of its service (slow; needs rabbitmq-server)
+	$(BIN)/python -m pytest -q -rs tests/workflows/remote
 
 clean: ## remove runs, the demo corpus and caches; keeps .venv
 	rm -rf runs build examples/corpus examples/corpus-truth .mypy_cache .ruff_cache .pytest_cache

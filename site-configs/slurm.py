@@ -36,12 +36,12 @@ cluster = Cluster(
     walltime=WALLTIME,
     scheduler_options=os.environ.get("BOREALIS_SBATCH", ""),
     worker_init=os.environ.get("BOREALIS_WORKER_INIT", "export TMPDIR=/tmp"),
-    launcher_overrides="--ntasks-per-node=1",
+    launcher_overrides="--ntasks-per-node=1 --overlap",
     devices=tuple(map(str, range(GPUS))),
 )
 
 here = {"walltime": WALLTIME}
-srun = ("srun", "--nodes", "{nodes}", "--ntasks", "{ranks}", "--ntasks-per-node", "{per_node}")
+srun = ("srun", "--overlap", "--nodes", "{nodes}", "--ntasks", "{ranks}", "--ntasks-per-node", "{per_node}")
 
 site = Site(
     name="slurm",

@@ -1,6 +1,7 @@
-"""HTTP servers of a test's own, on the loopback interface."""
+"""HTTP servers of a test's own, on the loopback interface, and ports for servers of others."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,3 +42,12 @@ def servers() -> Iterator[Callable[[Answer], int]]:
     for server in running:
         server.shutdown()
         server.server_close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for one in sockets:
+        one.close()
+    return ports

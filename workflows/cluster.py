@@ -4,6 +4,7 @@ On a login node each executor submits jobs; inside a job (`PBS_NODEFILE` or `SLU
 """
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -109,6 +110,7 @@ def executor(cluster: Cluster, label: str, jobs: Any, **settings: Any) -> Any:
         jobs,
         address=cluster.address or (address_by_interface(cluster.interface) if cluster.interface else None),
         encrypted=cluster.encrypted,
+        interchange_launch_cmd=[str(Path(sys.executable).with_name("interchange.py"))],  # activated or not
         drain_period=None if in_job() else cluster.drain_seconds(),  # a job that we are in began at another time
         heartbeat_threshold=cluster.heartbeat_seconds,
         heartbeat_period=cluster.heartbeat_seconds // 4,
@@ -131,7 +133,9 @@ def provider(cluster: Cluster, nodes: int, launcher: Any, queue: str, devices: i
     from parsl.providers import LocalProvider, PBSProProvider, SlurmProvider
 
     if in_job():
-        return LocalProvider(nodes_per_block=nodes, launcher=launcher, init_blocks=1, max_blocks=1)
+        return LocalProvider(
+            nodes_per_block=nodes, launcher=launcher, init_blocks=1, max_blocks=1, worker_init=_in_job_init(cluster)
+        )
     asked = {
         "account": cluster.account,
         "walltime": cluster.walltime,
@@ -152,3 +156,11 @@ def provider(cluster: Cluster, nodes: int, launcher: Any, queue: str, devices: i
 def polling(provider: Any, seconds: int) -> Any:
     """A kind of provider that asks its scheduler every so many seconds; Parsl has that number in the class."""
     return type(provider.__name__, (provider,), {"status_polling_interval": seconds})
+
+
+def _in_job_init(cluster: Cluster) -> str:
+    """Workers of the job that we are in run in our own Python, activated or not."""
+    lines = [f"export PATH='{Path(sys.executable).parent}':\"$PATH\""]
+    if cluster.scheduler == "slurm":  # Parsl's launcher names a script after the job, and all executors share this one
+        lines.append("export SLURM_JOB_NAME=parsl.$$")
+    return "; ".join(lines)
