@@ -20,10 +20,13 @@ from stages.base import PACKAGE_ROOT, SettingsError, Stage
 
 BUILD_USER = "apptainer-build"
 BUILD = PACKAGE_ROOT / "build" / "containers"
+PYTHON = (
+    f"python:{sys.version_info.major}.{sys.version_info.minor}-slim-bookworm"  # wheels are for the Python that builds
+)
 DEFAULT_BASE: dict[Base, str] = {
-    "cpu": f"python:{sys.version_info.major}.{sys.version_info.minor}-slim-bookworm",
-    "cuda": "nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04",
-    "xpu": "intel/intel-extension-for-pytorch:2.8.10-xpu",
+    "cpu": PYTHON,
+    "cuda": PYTHON,
+    "xpu": "intel/intel-optimized-pytorch:2.8.10-xpu-pip-base",
 }
 
 

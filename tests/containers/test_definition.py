@@ -1,10 +1,13 @@
 """Definitions: the shipped ones have no faults, and each fault that the lint knows is found in a bad one."""
 
+import sys
+
 import pytest
 
 from containers.__main__ import main
 from containers.context import FOLDER
 from containers.definition import Definition, lint, problems
+from containers.image import DEFAULT_BASE
 
 CPU = (FOLDER / "cpu.def").read_text()
 FAULTS = {
@@ -45,6 +48,13 @@ def test_three_bases() -> None:
     assert set(found) == {"cpu", "cuda", "xpu"}
     assert len({tuple(d.sections) for d in found.values()}) == 1
     assert len({d.sections["test"] for d in found.values()}) == 1
+
+
+def test_a_definition_names_the_base_that_is_built_from() -> None:
+    """A definition that is built by hand, and a build that names no base, begin from the same image; its Python may be newer."""
+    for name, base in DEFAULT_BASE.items():
+        own = Definition.parse((FOLDER / f"{name}.def").read_text()).defaults()["BASE"]
+        assert own == base.replace(f"python:3.{sys.version_info.minor}", "python:3.11")
 
 
 def test_lint_command(capsys) -> None:
