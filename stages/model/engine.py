@@ -85,10 +85,20 @@ class Engine:
     def step(self, batch: Batch, learning_rate: float, step: int) -> Taken:
         """Take one step on this rank's share of the batch; every scored token of all ranks has the same weight in it.
 
-        Raises TrainingError, before the weights change, if the loss is not finite.
+        Raises TrainingError, before the weights change, if loss or gradient are not finite.
         """
-        for group in self._deepspeed.optimizer.param_groups:
-            group["lr"] = learning_rate
+        taken = self.measure(batch, step)
+        if not math.isfinite(taken.loss):
+            cure = "try a lower pretrain.learning_rate or longer warm-up"
+            raise TrainingError(f"step {step}: the loss is {taken.loss}; {cure}")
+        if not math.isfinite(taken.gradient_norm):
+            words = f"the gradient norm is {taken.gradient_norm}, with a loss of {taken.loss:.4f}"
+            raise TrainingError(f"step {step}: {words}")
+        self.apply(learning_rate)
+        return taken
+
+    def measure(self, batch: Batch, step: int) -> Taken:
+        """Loss and gradient of a batch, ready to be applied; the weights stay. Neither need be finite."""
         if isinstance(self._optimizer, Sophia) and self._optimizer.due(step):
             self._estimate_curvature(self._optimizer, batch, step)
         device, num_micro = self.world.device, self.num_micro * self.world.size
@@ -103,15 +113,25 @@ class Engine:
             self._deepspeed.backward(loss)
             if index < self.num_micro - 1:
                 self._deepspeed.step()
-        mean = float(self.world.sum(total)) / num_micro
-        if not math.isfinite(mean):
-            raise TrainingError(
-                f"step {step}: the loss is {mean}; try a lower pretrain.learning_rate or longer warm-up"
-            )
-        norm = self._last_step()
-        if not math.isfinite(norm):
-            raise TrainingError(f"step {step}: the gradient norm is {norm}, with a loss of {mean:.4f}")
-        return Taken(mean, norm, int(num_scored))
+        return Taken(float(self.world.sum(total)) / num_micro, self._gradient_norm(), int(num_scored))
+
+    def apply(self, learning_rate: float, max_norm: float | None = None) -> None:
+        """Change the weights by the measured gradient, clipped at `max_norm` (by default, at the setting)."""
+        limit = self.optimization.max_gradient_norm if max_norm is None else max_norm
+        if self._sharded:
+            self._deepspeed.optimizer.clip_grad = limit
+        else:
+            self._deepspeed._config.gradient_clipping = limit  # noqa: SLF001 - it has no call that sets it
+        for group in self._deepspeed.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._deepspeed.step()
+
+    def discard(self) -> None:
+        """Forget the measured gradient."""
+        self._deepspeed.micro_steps = 0
+        self._deepspeed.optimizer.zero_grad()
+        if self._sharded:
+            self._deepspeed.optimizer.averaged_gradients.clear()
 
     def autocast(self) -> torch.autocast:
         """The number format of the forward pass, for measurements outside a step."""
@@ -163,15 +183,12 @@ class Engine:
         gradients = [self.world.sum(g) / num_scored for g in torch.autograd.grad(loss, parameters)]
         optimizer.update_curvature(parameters, gradients, num_scored)
 
-    def _last_step(self) -> float:
+    def _gradient_norm(self) -> float:
         if self._sharded:
-            self._deepspeed.step()
-            return float(self._deepspeed.get_global_grad_norm())
+            norm = float(self._deepspeed.optimizer.scaled_global_norm())
+            return norm if norm >= 0 else math.nan  # -1 stands for one that is not finite
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))  # the engine keeps none for stage 0
-        if math.isfinite(norm):
-            self._deepspeed.step()
-        return norm
+        return float(torch.nn.utils.get_total_norm(gradients))  # the engine keeps none for stage 0
 
     def _weights(self, parameter: Tensor) -> Tensor:
         from deepspeed.utils import safe_get_full_fp32_param

@@ -63,19 +63,27 @@ class Data:
 
     def steps(self, first: int, *, mask_documents: bool) -> Generator[Step, None, None]:
         """Steps from number `first` to the last, read ahead; close it when leaving early."""
+        loader = self._loader(self.world.rank, mask_documents=mask_documents)
+        with contextlib.closing(loader.batches(first)) as batches:
+            for batch in batches:
+                yield Step(batch.step, loader.samples(batch.step), learned(batch, self.tokenizer.eod_id))
+
+    def at(self, step: int, rank: int, *, mask_documents: bool) -> Step:
+        """A step by its number, with the share that `rank` has of it; for looking at, not for training."""
+        loader = self._loader(rank, mask_documents=mask_documents)
+        return Step(step, loader.samples(step), learned(loader.batch(step), self.tokenizer.eod_id))
+
+    def _loader(self, rank: int, *, mask_documents: bool) -> Loader:
         order = self.opened.order
-        loader = Loader(
+        return Loader(
             self.datasets,
             self.opened.samples,
             Shape(order.sequence_tokens, order.batch_sequences, self.tokenizer.eod_id),
-            rank=self.world.rank,
+            rank=rank,
             num_ranks=self.world.size,
             with_documents=mask_documents,
             middle=self._middle(),
         )
-        with contextlib.closing(loader.batches(first)) as batches:
-            for batch in batches:
-                yield Step(batch.step, loader.samples(batch.step), learned(batch, self.tokenizer.eod_id))
 
     def _middle(self) -> Middle | None:
         order = self.opened.order
