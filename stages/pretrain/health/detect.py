@@ -1,0 +1,138 @@
+"""Loss spikes, found on line: how far loss and gradient norm are from where their own recent past leads.
+
+Each signal (loss in nats; logarithm of the gradient norm) is extrapolated from the last 64 healthy steps: a line through
+the medians of their older and newer half (a resistant line, Tukey 1977), and the spread of the steps around it as 1.4826
+times their median absolute deviation, which a few wild steps do not move, and not under a floor. A step is an alarm when it
+is further off than `SUDDEN` spreads, or when it and enough of the steps before it are off by `LASTING`: so a slow climb is
+found too. Steps that raise an alarm do not enter the past. The onset is found backwards, as the point from which the
+cumulative sum of the deviations is largest (Page 1954). All of it is a function of the rows of the steps, so every rank
+decides alike, and a resumed run as the run that was not killed. What it gives up: the first `MIN_STEPS` steps, of which
+there is no past, and drifts slower than the window.
+"""
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+WINDOW_STEPS = 64
+MIN_STEPS = 24
+SUDDEN, LASTING = 7.0, 4.5  # deviations of one step; of most of the last few
+LASTING_STEPS, LASTING_OF = 3, 4
+LOSS_FLOOR, NORM_FLOOR = 0.004, 0.06  # smallest spread: share of the loss; of the logarithm of the norm
+YOUNG_FACTOR = 2.0  # by how much the spread of a past of `MIN_STEPS` is taken larger; none for a full window
+DRIFT = 3.0  # deviations of a step that may still be a healthy one
+
+Signal = Literal["loss", "gradient norm", "not finite"]
+
+
+class Reading(NamedTuple):
+    """What is known of a step before its update: loss in nats a token, gradient norm before clipping, learning rate."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+
+
+class Verdict(NamedTuple):
+    """A step against its past: what was expected, how many spreads it is off, and the signal that alarms, if one does."""
+
+    signal: Signal | None
+    expected_loss: float
+    expected_norm: float
+    loss_spread: float
+    loss_deviations: float
+    norm_deviations: float
+
+    def deviations(self, signal: Signal | None) -> float:
+        """Of the gradient norm if that is the signal, else of the loss."""
+        return self.norm_deviations if signal == "gradient norm" else self.loss_deviations
+
+
+class Detector:
+    """Judges steps in their order. `judge` changes nothing; `accept` takes a step that was judged into the past."""
+
+    def __init__(self) -> None:
+        self._losses: deque[float] = deque(maxlen=WINDOW_STEPS)
+        self._norms: deque[float] = deque(maxlen=WINDOW_STEPS)
+        self.past: deque[tuple[Reading, Verdict]] = deque(maxlen=WINDOW_STEPS)
+
+    @classmethod
+    def after(cls, steps: Iterable[Reading]) -> "Detector":
+        """The detector of a run that took these steps and no others."""
+        detector = cls()
+        for reading in steps:
+            detector.accept(reading, detector.judge(reading))
+        return detector
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a past to judge by."""
+        return len(self._losses) >= MIN_STEPS
+
+    def judge(self, reading: Reading) -> Verdict:
+        """Compare a step with its past; before there is one, only a value that is not finite is an alarm."""
+        finite = math.isfinite(reading.loss) and math.isfinite(reading.gradient_norm)
+        if not self.ready:
+            return Verdict(None if finite else "not finite", math.nan, math.nan, math.nan, 0.0, 0.0)
+        loss, loss_spread = _expected(self._losses)
+        norm, norm_spread = _expected(self._norms)
+        loss_spread = max(loss_spread, LOSS_FLOOR * abs(loss))
+        norm_spread = max(norm_spread, NORM_FLOOR)
+        off_loss = (reading.loss - loss) / loss_spread if finite else math.inf
+        off_norm = (_log(reading.gradient_norm) - norm) / norm_spread if finite else math.inf
+        verdict = Verdict(None, loss, math.exp(norm), loss_spread, off_loss, off_norm)
+        return verdict._replace(signal=self._signal(verdict) if finite else "not finite")
+
+    def accept(self, reading: Reading, verdict: Verdict) -> None:
+        """The step was healthy: it is what the next ones are compared with."""
+        self._losses.append(reading.loss)
+        self._norms.append(_log(reading.gradient_norm))
+        self.past.append((reading, verdict))
+
+    def onset(self, step: int, verdict: Verdict) -> int:
+        """The step at which the excursion that ends in this alarm began: the peak of the backward cumulative sum."""
+        best, total, found = -math.inf, 0.0, step
+        side = math.copysign(1.0, verdict.deviations(verdict.signal))
+        for number, one in [(step, verdict), *((r.step, v) for r, v in reversed(self.past))]:
+            total += min(side * one.deviations(verdict.signal), SUDDEN) - DRIFT
+            if total > best:
+                best, found = total, number
+            if total < best - SUDDEN:
+                break
+        return found
+
+    def _signal(self, verdict: Verdict) -> Signal | None:
+        recent = [v for _, v in list(self.past)[-(LASTING_OF - 1) :]]
+        for name, value, before in (
+            ("loss", verdict.loss_deviations, [v.loss_deviations for v in recent]),
+            ("gradient norm", verdict.norm_deviations, [v.norm_deviations for v in recent]),
+        ):
+            if abs(value) > SUDDEN or _lasts([*before, value]):
+                return "loss" if name == "loss" else "gradient norm"
+        return None
+
+
+def _lasts(deviations: Sequence[float]) -> bool:
+    """Whether most of the last few are far off to the side on which the last one is."""
+    side = math.copysign(1.0, deviations[-1])
+    far = [side * d > LASTING for d in deviations]
+    return far[-1] and sum(far) >= LASTING_STEPS
+
+
+def _expected(values: Iterable[float]) -> tuple[float, float]:
+    """Where a resistant line through the values leads at the next step, and their spread around it."""
+    past = list(values)
+    half = len(past) // 2
+    older, newer = statistics.median(past[:half]), statistics.median(past[half:])
+    slope = (newer - older) / (len(past) / 2)
+    middle = (half + len(past) - 1) / 2
+    residuals = [abs(v - newer - slope * (i - middle)) for i, v in enumerate(past)]
+    young = 1 + (YOUNG_FACTOR - 1) * (1 - len(past) / WINDOW_STEPS)
+    return newer + slope * (len(past) - middle), young * 1.4826 * statistics.median(residuals)
+
+
+def _log(norm: float) -> float:
+    return math.log(max(norm, 1e-30))

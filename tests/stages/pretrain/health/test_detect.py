@@ -1,0 +1,106 @@
+import itertools
+import math
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from stages.pretrain.health.detect import MIN_STEPS, WINDOW_STEPS, Detector, Reading, _expected
+
+
+def healthy(seed: int, num_steps: int, noise: float = 0.03) -> Iterator[Reading]:
+    """Steps of a loss that falls from 9 to 3, fast at first, with a gradient norm that falls with it."""
+    chance = random.Random(seed)
+    for step in range(1, num_steps + 1):
+        fall = math.exp(-step / 80)
+        norm = math.exp(chance.gauss(0, 0.1)) * (0.4 + 2 * fall)
+        yield Reading(step, 3 + 6 * fall + chance.gauss(0, noise), norm, 1e-3)
+
+
+def fed(readings: list[Reading]) -> Detector:
+    """A detector that took all of them for healthy."""
+    return Detector.after(readings)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_falling_loss_raises_no_alarm(seed: int) -> None:
+    """A thousand steps of noise on a curve that falls steeply and flattens are healthy, every one of them."""
+    detector = Detector()
+    for reading in healthy(seed, 1000):
+        verdict = detector.judge(reading)
+        assert verdict.signal is None
+        detector.accept(reading, verdict)
+
+
+@pytest.mark.parametrize("jump", [0.6, 2.0, -1.0, 1e30])
+def test_a_jump_of_the_loss_is_an_alarm_at_its_step(jump: float) -> None:
+    """A loss far above or below where it leads is an alarm at once, and its onset is that step."""
+    detector = fed(list(healthy(1, 300)))
+    verdict = detector.judge(Reading(301, 3.0 + jump, 0.5, 1e-3))
+    assert verdict.signal == "loss"
+    assert detector.onset(301, verdict) == 301
+    assert verdict.expected_loss == pytest.approx(3.15, abs=0.1)
+
+
+def test_a_gradient_norm_alone_is_an_alarm() -> None:
+    """With the loss as it was, a norm of ten times the usual is one."""
+    detector = fed(list(healthy(2, 300)))
+    verdict = detector.judge(Reading(301, 3.15, 4.5, 1e-3))
+    assert verdict.signal == "gradient norm"
+    assert verdict.expected_norm == pytest.approx(0.45, abs=0.1)
+
+
+def test_a_slow_climb_is_found_and_dated_back_to_its_foot() -> None:
+    """A loss that climbs by a spread or two a step raises an alarm within a few, and the onset is where it had left the noise."""
+    readings = list(healthy(3, 300, noise=0.02))
+    detector = fed(readings)
+    for step in itertools.count(301):
+        reading = Reading(step, 3.14 + 0.035 * (step - 300), 0.45, 1e-3)
+        verdict = detector.judge(reading)
+        if verdict.signal:
+            break
+        detector.accept(reading, verdict)
+    assert 303 <= step <= 307
+    assert verdict.loss_deviations < 9
+    assert 301 <= detector.onset(step, verdict) <= 303 < step
+
+
+def test_without_a_past_only_what_is_not_finite_alarms() -> None:
+    """In the first steps a wild loss is nothing to compare with; a NaN is an alarm in any."""
+    detector = fed(list(healthy(0, MIN_STEPS - 1)))
+    assert not detector.ready
+    assert detector.judge(Reading(MIN_STEPS, 99.0, 1.0, 1e-3)).signal is None
+    assert detector.judge(Reading(MIN_STEPS, math.nan, 1.0, 1e-3)).signal == "not finite"
+    assert detector.judge(Reading(MIN_STEPS, 3.0, math.inf, 1e-3)).signal == "not finite"
+
+
+def test_line_and_spread_are_the_medians() -> None:
+    """The expected value and the spread are those of a resistant line, computed with NumPy in float64."""
+    values = np.random.default_rng(0).normal(size=WINDOW_STEPS) + np.linspace(5, 3, WINDOW_STEPS)
+    half = WINDOW_STEPS // 2
+    older, newer = np.median(values[:half]), np.median(values[half:])
+    line = newer + (newer - older) / half * (np.arange(WINDOW_STEPS + 1) - np.arange(half, WINDOW_STEPS).mean())
+    expected, spread = _expected(values)
+    assert expected == pytest.approx(line[-1])
+    assert spread == pytest.approx(1.4826 * np.median(np.abs(values - line[:-1])))
+
+
+def test_wild_steps_in_the_past_do_not_widen_the_spread() -> None:
+    """Five losses of a hundred that were taken for healthy move the expectation by less than one spread."""
+    readings = list(healthy(4, 400))
+    wild = [r._replace(loss=100.0) if r.step in {340, 352, 364, 376, 388} else r for r in readings]
+    plain, moved = (fed(r).judge(Reading(401, 3.04, 0.42, 1e-3)) for r in (readings, wild))
+    assert abs(moved.expected_loss - plain.expected_loss) < plain.loss_spread
+    assert moved.loss_spread < 1.2 * plain.loss_spread
+
+
+def test_two_windows_of_steps_are_all_that_a_resumed_run_needs() -> None:
+    """A detector made anew from the last two windows judges, dates back and remembers as the one that saw every step."""
+    readings = list(healthy(5, 700))
+    whole, resumed = fed(readings), fed(readings[-2 * WINDOW_STEPS :])
+    assert list(whole.past) == list(resumed.past)
+    for loss in (3.0, 3.2, 4.0):
+        reading = Reading(701, loss, 0.6, 1e-3)
+        assert whole.judge(reading) == resumed.judge(reading)
+        assert whole.onset(701, whole.judge(reading)) == resumed.onset(701, resumed.judge(reading))
