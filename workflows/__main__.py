@@ -17,6 +17,7 @@ from stages.base import PACKAGE_ROOT, SettingsError
 from workflows import commands
 from workflows.overrides import read_overrides
 from workflows.plan.command import add_flags as add_plan_flags
+from workflows.plan.saving import add_flags as add_failure_flags
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_CONTRACT, EXIT_INTERRUPTED = 1, 2, 3, 130
 WIDE = 200
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     )
     plan = _verb(verbs, "plan", commands.plan, "what would run, what is done, and why; runs nothing")
     add_plan_flags(plan)
+    add_failure_flags(plan)
     status = _verb(verbs, "status", commands.status, "how far each stage is")
     status.add_argument("--run", metavar="ID", help="of a run that was sent to an endpoint")
     _endpoint(status)

@@ -61,6 +61,10 @@ def plan(options: argparse.Namespace, console: Console) -> int:
         from workflows.plan.command import layouts
 
         return layouts(options, console)
+    if options.failures:
+        from workflows.plan.saving import failures
+
+        return failures(options, console)
     from workflows.console import print_plan
 
     machine, nodes, selected, missing = _open(options)
