@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from stages.model.engine import BETAS, Batch, Engine
+from stages.model.engine import Batch, Engine
 from stages.model.network import IGNORED
+from stages.model.optimizers.adamw import BETAS
 from stages.pretrain.data import Data
 from stages.pretrain.health.diagnose import Measured
 from stages.pretrain.health.state import Tensors, impossible
