@@ -13,7 +13,7 @@ from workflows.failures.record import Failure, halvings, read
 
 TAIL_BYTES = 4000
 NOT_FOUND = 127
-WATCH = 'read -r _; kill -TERM "-$0"; sleep 10; kill -KILL "-$0"'  # the pipe has ended: so has who held it
+WATCH = 'trap "" TERM; read -r _; kill -TERM 0; sleep 10; kill -KILL 0'  # the pipe has ended: so has who held it
 
 
 class StageFailed(Exception):  # noqa: N818 - the design's name
@@ -52,13 +52,15 @@ def launch(name: str, command: list[str], log: str, folder: str, inputs: Sequenc
 def _run(command: Sequence[str], **options: Any) -> int:
     """A command's exit code, a shell's. If this process dies, however, the command ends too, in a container as well.
 
-    A second process waits on a pipe that only this one holds open, and then ends the command's process group. A death signal
-    (prctl) would not do: it is lost where a container runtime changes its credentials.
+    A process that was started before waits on a pipe that only this one holds open, and then ends its own process group, which
+    the command is in. A death signal (prctl) would not do: it is lost where a container runtime changes its credentials.
     """
-    with subprocess.Popen(command, process_group=0, **options) as process:
-        line = ["sh", "-c", WATCH, str(process.pid)]
-        with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0) as watcher:
-            code = process.wait()
+    watch = ["sh", "-c", WATCH]
+    with subprocess.Popen(watch, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0) as watcher:
+        try:
+            with subprocess.Popen(command, process_group=watcher.pid, **options) as process:
+                code = process.wait()
+        finally:
             watcher.kill()
     return code if code >= 0 else 128 - code
 
