@@ -60,13 +60,37 @@ class Globus:
         """Send the request as JSON and wait for the answer, in JSON too: nothing that comes back is unpickled."""
         fields = payload(request)
         client = self._client or connect()
+        from globus_sdk import GlobusError
+
+        try:
+            return refused(self._send(fields, client))
+        except GlobusError as error:
+            raise SettingsError(f"endpoint {self.endpoint}: {error}") from error
+
+    def _send(self, fields: dict[str, Any], client: Any) -> dict[str, Any]:
         from globus_compute_sdk import Executor
         from globus_compute_sdk.serialize import JSONData
 
         ways = {"serializer": serializer(), "result_serializers": [JSONData]}
         with Executor(self.endpoint, client=client, **ways) as executor:
             future = executor.submit_to_registered_function(function_id(client), (fields,))
-            return refused(future.result(REPLY_SECONDS))
+            try:
+                error = future.exception(REPLY_SECONDS)
+            except TimeoutError:
+                # Private, but nothing public keeps the executor, and this process at its end, from waiting for ever.
+                executor._get_result_watcher().shutdown(wait=False, cancel_futures=True)  # noqa: SLF001
+                raise SettingsError(
+                    f"endpoint {self.endpoint}: no answer in {REPLY_SECONDS:.0f} s: is it started? globus-compute-endpoint list"
+                ) from None
+            if error:
+                raise SettingsError(f"endpoint {self.endpoint}: {words_of(error)}") from error
+            answer: dict[str, Any] = future.result()
+            return answer
+
+
+def words_of(error: BaseException) -> str:
+    """What is known of a failure: the other side's words, else its cause on this one."""
+    return str(getattr(error, "remote_data", "") or error.__cause__ or error).strip()
 
 
 def serializer() -> Any:
