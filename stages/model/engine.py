@@ -18,7 +18,7 @@ from torch import Tensor
 from stages.base import SettingsError
 from stages.model.distributed import World
 from stages.model.network import IGNORED, Network
-from stages.model.optimizers import SHARDED, OptimizerName, make_optimizer
+from stages.model.optimizers import SHARDED, OptimizerName, make_optimizer, optimizer_groups
 from stages.model.optimizers.adamw import AdamW
 from stages.model.optimizers.sophia import Sophia
 
@@ -41,6 +41,8 @@ class Optimization:
     precision: Precision
     zero_stage: int
     optimizer: OptimizerName = "adamw"
+    batch_parts: int = 1
+    """At most so many updates share a batch."""
 
 
 class Batch(NamedTuple):
@@ -52,6 +54,13 @@ class Batch(NamedTuple):
     inputs_BT: Tensor
     targets_BT: Tensor
     documents_BT: Tensor | None = None
+
+    def rows(self, first: int, count: int, device: torch.device) -> "Batch":
+        """A micro-batch, on the device where it is computed."""
+        inputs_BT, targets_BT, documents_BT = (None if t is None else t[first : first + count].to(device) for t in self)
+        assert inputs_BT is not None
+        assert targets_BT is not None
+        return Batch(inputs_BT, targets_BT, documents_BT)
 
 
 class Taken(NamedTuple):
@@ -71,19 +80,23 @@ class Engine:
         if share * world.size != optimization.batch_sequences:
             problem = f"index.batch_sequences {optimization.batch_sequences} does not split over {world.size} ranks"
             raise SettingsError(problem)
-        most = min(share, optimization.micro_batch_sequences)
-        self.micro = max(size for size in range(1, most + 1) if share % size == 0)
-        self.num_micro = share // self.micro
+        if share % optimization.batch_parts:
+            problem = f"{share} sequences a rank do not split into {optimization.batch_parts} equal updates"
+            raise SettingsError(f"{problem}: set fewer pretrain.batch_doublings, or another index.batch_sequences")
+        part = share // optimization.batch_parts
+        most = min(part, optimization.micro_batch_sequences)
+        self.micro = max(size for size in range(1, most + 1) if part % size == 0)
         if self._sharded and optimization.optimizer not in SHARDED:
             problem = f"pretrain.optimizer {optimization.optimizer} needs each weight and its gradient whole"
             raise SettingsError(f"{problem}: set pretrain.zero_stage=0, found {optimization.zero_stage}")
-        self._optimizer = make_optimizer(optimization.optimizer, network.to(world.device), optimization.weight_decay)
+        groups = optimizer_groups(optimization.optimizer, network.to(world.device), optimization.weight_decay)
+        self._optimizer = make_optimizer(optimization.optimizer, groups)
         self._deepspeed = _deepspeed_engine(network, self._optimizer, self._config(), world)
         if self._sharded:
             self._link_shards()
 
     def step(self, batch: Batch, learning_rate: float, step: int) -> Taken:
-        """Take one step on this rank's share of the batch; every scored token of all ranks has the same weight in it.
+        """Learn from this rank's share of the batch, or of an equal part; scored tokens of all ranks weigh the same.
 
         Raises TrainingError, before the weights change, if loss or gradient are not finite.
         """
@@ -97,23 +110,23 @@ class Engine:
         self.apply(learning_rate)
         return taken
 
-    def measure(self, batch: Batch, step: int) -> Taken:
+    def measure(self, batch: Batch, step: int) -> Taken:  # noqa: ARG002 - which step it is may matter to other engines
         """Loss and gradient of a batch, ready to be applied; the weights stay. Neither need be finite."""
-        if isinstance(self._optimizer, Sophia) and self._optimizer.due(step):
-            self._estimate_curvature(self._optimizer, batch, step)
-        device, num_micro = self.world.device, self.num_micro * self.world.size
+        if isinstance(self._optimizer, Sophia) and self._optimizer.due:
+            self._estimate_curvature(self._optimizer, batch)
+        device, num_micro = self.world.device, len(batch.inputs_BT) // self.micro
         num_scored = self.world.sum((batch.targets_BT != IGNORED).sum().to(device))
-        weight = (num_micro / num_scored).float()  # DeepSpeed takes the mean over micro-batches and ranks
+        weight = (self.world.size / num_scored).float()  # DeepSpeed takes the mean over ranks
         total = torch.zeros((), dtype=torch.float64, device=device)
-        for index in range(self.num_micro):
-            rows = slice(index * self.micro, (index + 1) * self.micro)
-            inputs_BT, targets_BT, documents_BT = (None if t is None else t[rows].to(device) for t in batch)
+        for index in range(num_micro):
+            inputs_BT, targets_BT, documents_BT = batch.rows(index * self.micro, self.micro, device)
+            self._deepspeed.set_gradient_accumulation_boundary(index == num_micro - 1)
             loss = self._deepspeed(inputs_BT, targets_BT, "sum", documents_BT) * weight
             total += loss.detach()
             self._deepspeed.backward(loss)
-            if index < self.num_micro - 1:
+            if index < num_micro - 1:
                 self._deepspeed.step()
-        return Taken(float(self.world.sum(total)) / num_micro, self._gradient_norm(), int(num_scored))
+        return Taken(float(self.world.sum(total)) / self.world.size, self._gradient_norm(), int(num_scored))
 
     def apply(self, learning_rate: float, max_norm: float | None = None) -> None:
         """Change the weights by the measured gradient, clipped at `max_norm` (by default, at the setting)."""
@@ -147,7 +160,7 @@ class Engine:
         return found
 
     def restore(self, state: State, step: int) -> None:
-        """Go on from a state that was taken after `step` steps."""
+        """Go on from a state that was taken after `step` steps of the optimizer."""
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
         for state_of in self._optimizer.state.values():
@@ -167,14 +180,12 @@ class Engine:
     def _sharded(self) -> bool:
         return self.optimization.zero_stage > 0
 
-    def _estimate_curvature(self, optimizer: Sophia, batch: Batch, step: int) -> None:
-        """Sophia's estimate, from the first micro-batch of every rank; its labels follow from step and rank."""
-        inputs_BT, targets_BT, documents_BT = (
-            None if t is None else t[: self.micro].to(self.world.device) for t in batch
+    def _estimate_curvature(self, optimizer: Sophia, batch: Batch) -> None:
+        """Sophia's estimate, from the first micro-batch of every rank; its labels follow from steps taken and rank."""
+        inputs_BT, targets_BT, documents_BT = batch.rows(0, self.micro, self.world.device)
+        chance = torch.Generator(self.world.device).manual_seed(
+            optimizer.steps_taken * self.world.size + self.world.rank
         )
-        assert inputs_BT is not None
-        assert targets_BT is not None
-        chance = torch.Generator(self.world.device).manual_seed(step * self.world.size + self.world.rank)
         parameters = list(self.network.parameters())
         with self.autocast():
             drawn_BT = self.network.draw(inputs_BT, documents_BT, chance).masked_fill(targets_BT == IGNORED, IGNORED)
@@ -221,9 +232,8 @@ class Engine:
         wanted = self.optimization
         autocast = {"enabled": wanted.precision == "bf16", "dtype": "bfloat16", "lower_precision_safe_modules": []}
         return {
-            "train_batch_size": wanted.batch_sequences,
             "train_micro_batch_size_per_gpu": self.micro,
-            "gradient_accumulation_steps": self.num_micro,
+            "gradient_accumulation_steps": 1,  # `step` says where an update's gradients end
             "gradient_clipping": wanted.max_gradient_norm,
             "zero_optimization": {"stage": wanted.zero_stage},
             "zero_allow_untested_optimizer": True,  # only those of `SHARDED`

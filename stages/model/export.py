@@ -18,7 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from schemas.table import ContractError
-from stages.model.network import Network, Sizes
+from stages.base import SettingsError
+from stages.model.network import Network
+from stages.model.sizes import Sizes
 
 MAX_LOGIT_DIFFERENCE = 1e-4  # fp32; measured on trained models: about 1e-5
 
@@ -33,6 +35,8 @@ BLOCK_NAMES = {
     "attention.key": "self_attn.k_proj",
     "attention.value": "self_attn.v_proj",
     "attention.output": "self_attn.o_proj",
+    "attention.query_norm": "self_attn.q_norm",
+    "attention.key_norm": "self_attn.k_norm",
     "feed_forward_norm": "post_attention_layernorm",
     "feed_forward.gate": "mlp.gate_proj",
     "feed_forward.up": "mlp.up_proj",
@@ -42,16 +46,26 @@ BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.weight")
 
 
 def hugging_face_name(name: str) -> str:
-    """Our parameter's name as `LlamaForCausalLM` has it."""
+    """Our parameter's name as `LlamaForCausalLM` and `Qwen3ForCausalLM` have it."""
     match = BLOCK.fullmatch(name)
     return f"model.layers.{match[1]}.{BLOCK_NAMES[match[2]]}.weight" if match else NAMES[name]
 
 
-def llama_config(sizes: Sizes, eod_id: int) -> dict[str, Any]:
-    """`config.json`: every convention spelled out, none left to a default."""
+def no_architecture(sizes: Sizes) -> str | None:
+    """Why `transformers` cannot have this network, or None if it can."""
+    other = [f"{number} ({kind})" for number, kind in enumerate(sizes.kinds, 1) if kind != "attention"]
+    if not other:
+        return None
+    return f"transformers has no architecture with these layers among ours: {', '.join(other)}"
+
+
+def hugging_face_config(sizes: Sizes, eod_id: int) -> dict[str, Any]:
+    """`config.json`: every convention spelled out, none left to a default. Qwen3 is Llama with norms of queries and keys."""
+    kind = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False}
+    if sizes.qk_norm:
+        kind = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "use_sliding_window": False}
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        **kind,
         "vocab_size": sizes.vocab_size,
         "max_position_embeddings": sizes.context_tokens,
         "hidden_size": sizes.width,
@@ -66,7 +80,6 @@ def llama_config(sizes: Sizes, eod_id: int) -> dict[str, Any]:
         "rope_parameters": {"rope_type": "default", "rope_theta": sizes.rope_theta},
         "tie_word_embeddings": sizes.tie_embeddings,
         "attention_bias": False,
-        "mlp_bias": False,
         "attention_dropout": 0.0,
         "bos_token_id": eod_id,
         "eos_token_id": eod_id,
@@ -79,8 +92,11 @@ def llama_config(sizes: Sizes, eod_id: int) -> dict[str, Any]:
 def export(network: Network, folder: Path, tokenizer: Path, eod_token: str, probe_BT: Tensor) -> float:
     """Write `folder` and return the largest logit difference on `probe_BT`; ContractError if it is too large.
 
+    SettingsError where `transformers` has no such architecture.
     `network` is in fp32 on the CPU; `tokenizer` is a `tokenizer.json` that knows `eod_token`.
     """
+    if words := no_architecture(network.sizes):
+        raise SettingsError(f"{words}; train with pretrain.layers=attention to export")
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -124,7 +140,7 @@ def _write(network: Network, folder: Path, tokenizer: Path, eod_token: str) -> N
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(tokenizer, folder / "tokenizer.json")
     special = {"bos_token_id": eod_id, "eos_token_id": eod_id, "pad_token_id": eod_id}
-    _write_json(folder / "config.json", llama_config(network.sizes, eod_id))
+    _write_json(folder / "config.json", hugging_face_config(network.sizes, eod_id))
     _write_json(folder / "generation_config.json", special)
     _write_json(folder / "tokenizer_config.json", tokenizer_config(eod_token, network.sizes.context_tokens))
     for file in folder.iterdir():

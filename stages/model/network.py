@@ -1,82 +1,36 @@
 """A Llama-architecture decoder: RoPE, RMSNorm, SwiGLU, grouped-query attention, tied or untied embeddings.
 
 Su et al. 2021 (RoPE, in the rotate-half convention of Hugging Face), Zhang and Sennrich 2019 (RMSNorm), Shazeer 2020
-(SwiGLU), Ainslie et al. 2023 (grouped queries). One dial, `depth`, sets every size. What it gives up: dropout, a
-key-value cache (generation is the exported model's business) and attention masks between documents of one window.
+(SwiGLU), Ainslie et al. 2023 (grouped queries). On request queries and keys are normalised (Henry et al. 2020, placed as
+in Qwen3), the partition function is held near 1 (z-loss, Chowdhery et al. 2022), and layers of linear attention take the
+place of attention. What it gives up: dropout, and a key-value cache (generation is the exported model's business).
 
 Shapes: B sequences, T tokens, D width, H query heads, K key-value heads, S head size, F hidden width, V vocabulary.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
-HEAD_SIZE = 64
-WIDTH_PER_LAYER = 64
-LOGITS_BYTES = 256 << 20  # larger fp32 logits are computed in pieces, and again in the backward pass
+from stages.model.deltanet import GatedDeltaNet
+from stages.model.operations import IGNORED, linear_cross_entropy, rms_norm, rotate, rows_at_a_time
+from stages.model.sizes import Sizes
+
+__all__ = ["IGNORED", "Network", "Sizes"]
+
 INIT_STD = 0.02  # GPT-2's; projections back into the residual stream get 1/sqrt(2 * layers) of it
-IGNORED = -100  # a target that is not scored
 
 Reduction = Literal["mean", "sum"]
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Every number that shapes the network, and the conventions that a checkpoint does not show."""
-
-    vocab_size: int
-    context_tokens: int
-    num_layers: int
-    width: int
-    num_heads: int
-    num_kv_heads: int
-    hidden_width: int
-    tie_embeddings: bool
-    rope_theta: float = 10_000.0
-    norm_eps: float = 1e-5
-
-    @classmethod
-    def of_depth(
-        cls, depth: int, vocab_size: int, context_tokens: int, *, tie_embeddings: bool = True, **given: int | None
-    ) -> "Sizes":
-        """Derive the sizes from the number of layers; a size in `given` that is not None stands as it is.
-
-        Width is 64 a layer, heads have size 64, two query heads share a key-value head where their number is even,
-        and the hidden width is 8/3 of the width (as many weights as 4 times the width without a gate), in 64s.
-        """
-        width = given.get("width") or WIDTH_PER_LAYER * depth
-        num_heads = given.get("num_heads") or max(1, width // HEAD_SIZE)
-        num_kv_heads = given.get("num_kv_heads") or (num_heads // 2 if num_heads % 2 == 0 else num_heads)
-        hidden_width = given.get("hidden_width") or 64 * math.ceil(width * 8 / 3 / 64)
-        return cls(vocab_size, context_tokens, depth, width, num_heads, num_kv_heads, hidden_width, tie_embeddings)
-
-    @property
-    def head_size(self) -> int:
-        """Width of one attention head."""
-        return self.width // self.num_heads
-
-    def problems(self) -> list[str]:
-        """What keeps these sizes from being a network."""
-        found = []
-        if self.width % self.num_heads or self.head_size % 2:
-            found.append(f"width {self.width} does not split into {self.num_heads} heads of even size")
-        if self.num_heads % self.num_kv_heads:
-            found.append(f"{self.num_heads} query heads cannot share {self.num_kv_heads} key-value heads evenly")
-        return found
-
-    def describe(self) -> str:
-        """All sizes in one line."""
-        return ", ".join(f"{name} {value}" for name, value in asdict(self).items())
-
-
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight, in fp32 whatever the input's type."""
+    """x / sqrt(mean(x^2) + eps) * weight, in fp32 whatever the input's type; see `operations.rms_norm`."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -84,8 +38,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape and type out as in."""
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+        """Same shape out as in."""
+        return rms_norm(x, self.weight, self.eps)
 
 
 def rope_tables(num_tokens: int, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -93,13 +47,6 @@ def rope_tables(num_tokens: int, head_size: int, theta: float) -> tuple[Tensor, 
     frequencies = 1.0 / theta ** (torch.arange(0, head_size, 2, dtype=torch.float32) / head_size)
     angles_TS = torch.outer(torch.arange(num_tokens, dtype=torch.float32), frequencies).repeat(1, 2)
     return angles_TS.cos(), angles_TS.sin()
-
-
-def rotate(x_BHTS: Tensor, cos_TS: Tensor, sin_TS: Tensor) -> Tensor:
-    """Turn each feature pair (i, i + S/2) by its position's angle."""
-    first, second = x_BHTS.chunk(2, dim=-1)
-    turned = x_BHTS * cos_TS + torch.cat((-second, first), dim=-1) * sin_TS
-    return turned.to(x_BHTS.dtype)
 
 
 def block_diagonal(documents_BT: Tensor) -> Tensor:
@@ -122,11 +69,14 @@ class Attention(nn.Module):
         self.key = nn.Linear(sizes.width, kv_width, bias=False)
         self.value = nn.Linear(sizes.width, kv_width, bias=False)
         self.output = nn.Linear(sizes.width, sizes.width, bias=False)
+        self.query_norm, self.key_norm = (
+            RMSNorm(sizes.head_size, sizes.norm_eps) if sizes.qk_norm else nn.Identity() for _ in range(2)
+        )
 
     def forward(self, x_BTD: Tensor, cos_TS: Tensor, sin_TS: Tensor, seen_B1TT: Tensor | None = None) -> Tensor:
         """Mix every position with those before it, or with those that are marked as seen."""
-        query_BHTS = rotate(self._heads(self.query(x_BTD)), cos_TS, sin_TS)
-        key_BKTS = rotate(self._heads(self.key(x_BTD)), cos_TS, sin_TS)
+        query_BHTS = rotate(self.query_norm(self._heads(self.query(x_BTD))), cos_TS, sin_TS)
+        key_BKTS = rotate(self.key_norm(self._heads(self.key(x_BTD))), cos_TS, sin_TS)
         value_BKTS = self._heads(self.value(x_BTD))
         shared = self.sizes.num_heads != self.sizes.num_kv_heads
         mixed_BHTS = F.scaled_dot_product_attention(
@@ -153,29 +103,40 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: attention, then feed-forward, each normalised before and added after."""
+    """One layer: attention or what takes its place, then feed-forward, each normalised before and added after."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, kind: str = "attention") -> None:
         super().__init__()
         self.attention_norm = RMSNorm(sizes.width, sizes.norm_eps)
-        self.attention = Attention(sizes)
+        self.attention = GatedDeltaNet(sizes) if kind == "deltanet" else Attention(sizes)
         self.feed_forward_norm = RMSNorm(sizes.width, sizes.norm_eps)
         self.feed_forward = FeedForward(sizes)
 
-    def forward(self, x_BTD: Tensor, cos_TS: Tensor, sin_TS: Tensor, seen_B1TT: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x_BTD: Tensor,
+        cos_TS: Tensor,
+        sin_TS: Tensor,
+        seen_B1TT: Tensor | None = None,
+        documents_BT: Tensor | None = None,
+    ) -> Tensor:
         """The residual stream after this layer."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cos_TS, sin_TS, seen_B1TT)
+        normal_BTD = self.attention_norm(x_BTD)
+        if isinstance(self.attention, GatedDeltaNet):
+            x_BTD = x_BTD + self.attention(normal_BTD, documents_BT)
+        else:
+            x_BTD = x_BTD + self.attention(normal_BTD, cos_TS, sin_TS, seen_B1TT)
         return cast("Tensor", x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD)))
 
 
 class Network(nn.Module):
     """The decoder. `forward` gives the loss in nats a token; `logits` the scores of the next token."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, z_loss: float = 0.0) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.z_loss = sizes, z_loss
         self.embedding = nn.Embedding(sizes.vocab_size, sizes.width)
-        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.num_layers))
+        self.blocks = nn.ModuleList(Block(sizes, kind) for kind in sizes.kinds)
         self.norm = RMSNorm(sizes.width, sizes.norm_eps)
         self.head = nn.Linear(sizes.width, sizes.vocab_size, bias=False)
         if sizes.tie_embeddings:
@@ -197,18 +158,21 @@ class Network(nn.Module):
         With `documents_BT`, a number for each position, a position sees those before it that have its own number.
         """
         hidden_ND, targets_N = self.hidden(tokens_BT, documents_BT).flatten(0, 1), targets_BT.flatten()
-        rows = max(1, LOGITS_BYTES // (4 * self.sizes.vocab_size))
-        total = sum(self._losses(hidden_ND, targets_N, rows), torch.zeros((), device=hidden_ND.device))
+        if torch.is_grad_enabled() and not isinstance(self.head.weight, DTensor):
+            total = linear_cross_entropy(hidden_ND, self.head.weight, targets_N, self.z_loss)
+        else:
+            total = sum(self._losses(hidden_ND, targets_N), torch.zeros((), device=hidden_ND.device))
         return total if reduction == "sum" else total / (targets_N != IGNORED).sum()
 
     def hidden(self, tokens_BT: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         """The normalised residual stream after the last layer, B T D."""
         num_tokens = tokens_BT.shape[1]
-        seen_B1TT = None if documents_BT is None else block_diagonal(documents_BT)
+        masked = documents_BT is not None and "attention" in self.sizes.kinds
+        seen_B1TT = block_diagonal(documents_BT) if masked and documents_BT is not None else None
         cos_TS, sin_TS = cast("Tensor", self.cos_TS)[:num_tokens], cast("Tensor", self.sin_TS)[:num_tokens]
         x_BTD = self.embedding(tokens_BT)
         for block in self.blocks:
-            x_BTD = block(x_BTD, cos_TS, sin_TS, seen_B1TT)
+            x_BTD = block(x_BTD, cos_TS, sin_TS, seen_B1TT, documents_BT)
         return cast("Tensor", self.norm(x_BTD))
 
     def logits(self, tokens_BT: Tensor) -> Tensor:
@@ -218,28 +182,34 @@ class Network(nn.Module):
     @torch.no_grad()
     def draw(self, tokens_BT: Tensor, documents_BT: Tensor | None, chance: torch.Generator) -> Tensor:
         """A next token for each position, B T, drawn from the network's own predictions."""
-        rows = max(1, LOGITS_BYTES // (4 * self.sizes.vocab_size))
         hidden_ND = self.hidden(tokens_BT, documents_BT).flatten(0, 1)
+        rows = rows_at_a_time(self.sizes.vocab_size, hidden_ND.device)
         pieces = (self.head(hidden).float().softmax(-1) for hidden in hidden_ND.split(rows))
-        drawn = [torch.multinomial(p, 1, generator=chance) for p in pieces]
-        return torch.cat(drawn).view(tokens_BT.shape)
+        drawn_BT: Tensor = torch.cat([torch.multinomial(p, 1, generator=chance) for p in pieces]).view_as(tokens_BT)
+        return drawn_BT
 
     def num_parameters(self) -> int:
         """Weights, shared ones counted once."""
         return sum(p.numel() for p in self.parameters())
 
-    def _losses(self, hidden_ND: Tensor, targets_N: Tensor, rows: int) -> Iterator[Tensor]:
-        if len(hidden_ND) <= rows:
-            yield self._loss(hidden_ND, targets_N)
-            return
+    def _losses(self, hidden_ND: Tensor, targets_N: Tensor) -> Iterator[Tensor]:
+        """Without a gradient, or with a head that is cut over ranks: autograd's way, pieces computed again backward."""
+        rows = rows_at_a_time(self.sizes.vocab_size, hidden_ND.device)
         for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True):
             yield checkpoint(self._loss, hidden, targets, use_reentrant=False)
 
     def _loss(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
-        return F.cross_entropy(self.head(hidden_ND).float(), targets_N, ignore_index=IGNORED, reduction="sum")
+        """The sum of the cross entropies. The z-loss has a gradient and no value: what is reported is nats a token."""
+        logits_NV = self.head(hidden_ND).float()
+        loss = F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORED, reduction="sum")
+        if not self.z_loss:
+            return loss
+        log_z_N = logits_NV.logsumexp(-1).masked_fill(targets_N == IGNORED, 0.0)
+        penalty: Tensor = self.z_loss * log_z_N.square().sum()
+        return loss + (penalty - penalty.detach())
 
     def _initialise(self) -> None:
         for name, weight in self.named_parameters():
-            if weight.ndim == 2:
+            if weight.ndim == 2:  # norms are 1, and linear attention has first values of its own for what is not a map
                 residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
                 nn.init.normal_(weight, std=INIT_STD / math.sqrt(2 * self.sizes.num_layers) if residual else INIT_STD)

@@ -1,25 +1,79 @@
-"""Learning rate by step, and which weights decay.
+"""Learning rate and number of updates by step, and which weights decay.
 
-Linear warm-up, then a cosine down to a tenth (Loshchilov and Hutter 2017): a pure function of the step, so that a
-resumed run needs no state of it. Norms and embeddings do not decay; tied embeddings are embeddings.
+All are pure functions of the step, so that a resumed run needs no state of them. Shapes of the rate after a linear
+warm-up: half a cosine (Loshchilov and Hutter 2017), a line, or the peak until a last part that falls with the square
+root of what is done of it (warmup-stable-decay: Hu et al. 2024, with the "1 - sqrt" of Hägele et al. 2024), which can be
+gone on from before it. While the batch grows, a step's samples are learned from in several updates, so the order of
+samples is the same with and without. Norms and embeddings do not decay; tied embeddings are embeddings.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
 
 from torch import nn
 
 from stages.model.network import Network
 
-FINAL_FRACTION = 0.1
+Shape = Literal["cosine", "linear", "wsd"]
 
 
-def cosine(step: int, peak: float, warmup_steps: int, num_steps: int) -> float:
-    """The learning rate of `step` (from 1): `peak` at the end of warm-up, a tenth of it at `num_steps`."""
-    if step <= warmup_steps:
-        return peak * step / warmup_steps
-    progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
-    return peak * (FINAL_FRACTION + (1 - FINAL_FRACTION) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of every step from 1 to `num_steps`, and into how many updates the step's batch is divided.
+
+    The rate grows to `peak` in `warmup_steps`, and ends at `final_fraction` of it; `decay_fraction` of all steps are the
+    last part of "wsd". The batch doubles after each of `batch_doublings`, and is whole after the last of them.
+    """
+
+    shape: Shape
+    peak: float
+    warmup_steps: int
+    num_steps: int
+    decay_fraction: float = 0.2
+    final_fraction: float = 0.1
+    batch_doublings: Sequence[int] = ()
+
+    def rate(self, step: int) -> float:
+        """The learning rate of `step`: for a part of the batch less by the root of it (Malladi et al. 2022)."""
+        return self._rate_of_batch(step) / math.sqrt(self.num_updates(step))
+
+    def num_updates(self, step: int) -> int:
+        """Updates in `step`: 1, or 2, 4, ... while the batch is a half, a quarter, ... of what the index says."""
+        return 1 << sum(step <= last for last in self.batch_doublings)
+
+    def updates_until(self, step: int) -> int:
+        """Updates in all steps up to and with `step`."""
+        borders = sorted({0, step, *(min(step, last) for last in self.batch_doublings)})
+        return sum((b - a) * self.num_updates(b) for a, b in pairwise(borders))
+
+    def problems(self) -> list[str]:
+        """What keeps this from being a schedule, each beginning with the name of a setting."""
+        found = []
+        if self.warmup_steps >= self.num_steps:
+            found.append(f"warmup_steps {self.warmup_steps} must be under index.num_steps {self.num_steps}")
+        if self.shape == "wsd" and self.warmup_steps > self._decays_after:
+            words = (
+                f"warmup_steps {self.warmup_steps} must end before the rate falls, after step {self._decays_after:g}"
+            )
+            found.append(f"{words}; set a lower decay_fraction")
+        if any(a >= b for a, b in pairwise([0, *self.batch_doublings])):
+            found.append(f"batch_doublings {tuple(self.batch_doublings)} must be steps that grow")
+        return found
+
+    @property
+    def _decays_after(self) -> float:
+        return self.num_steps * (1 - self.decay_fraction) if self.shape == "wsd" else self.warmup_steps
+
+    def _rate_of_batch(self, step: int) -> float:
+        if step <= self.warmup_steps:
+            return self.peak * step / self.warmup_steps
+        done = (step - self._decays_after) / max(1.0, self.num_steps - self._decays_after)
+        done = min(1.0, max(0.0, done))
+        left = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "wsd": 1 - math.sqrt(done)}
+        return self.peak * (self.final_fraction + (1 - self.final_fraction) * left[self.shape])
 
 
 def parameter_groups(network: Network, weight_decay: float, *, matrices: bool = False) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ class Pretrain(Stage):
     """
 
     name = "pretrain"
-    version = 2
+    version = 3
     inputs = {
         "tokens": TokenShard,
         "documents": TokenizedDocument,
@@ -42,13 +42,23 @@ class Pretrain(Stage):
     shares = ("model", "stream")
     packages = ("torch", "deepspeed", "transformers", "tokenizers", "safetensors")
 
+    preset: Literal["tiny", "auroragpt-7b", "llama3-8b"] | None = None
+    """A shape by name, instead of `depth`'s; sizes that are given stand all the same."""
     depth: Count = 3
     """Layers; every other size follows from it (see `stages.model.network.Sizes`) unless it is given."""
     width: Count | None = None
     num_heads: Count | None = None
     num_kv_heads: Count | None = None
     hidden_width: Count | None = None
-    tie_embeddings: bool = True
+    tie_embeddings: bool | None = None
+    """Tied unless a preset says otherwise."""
+    qk_norm: bool = False
+    """Queries and keys are normalised head by head, which bounds the scores; the export is then of Qwen3's architecture."""
+    layers: str = "attention"
+    """Kinds of layers from the first, with commas between, over and over: `deltanet,deltanet,attention`.
+    Transformers has no architecture with `deltanet` (linear attention) and the rest of ours, so there is no export of it."""
+    z_loss: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the squared logarithm of the partition function, 1e-4 where used; the reported loss is without it."""
     micro_batch_sequences: Count = 16
     """At most so many sequences of a rank at a time; gradients are added up over the rest."""
     optimizer: Literal["adamw", "muon", "sophia", "soap"] = "adamw"
@@ -56,6 +66,14 @@ class Pretrain(Stage):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 40
     """Must be fewer than the steps of the index."""
+    schedule: Literal["cosine", "linear", "wsd"] = "cosine"
+    """Of the learning rate after warm-up; `wsd` stays at the peak and falls in the last `decay_fraction` of the steps."""
+    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Of the peak, at the last step."""
+    batch_doublings: tuple[Count, ...] = ()
+    """Steps after which the batch doubles to end at the index's: until the first of n, a step's samples are learned from
+    in 2^n updates of equal size, each at a rate smaller by the square root of their number."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"

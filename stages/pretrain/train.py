@@ -16,15 +16,16 @@ import pyarrow as pa
 import torch
 
 from schemas.table import ContractError, Row
-from schemas.training import BatchLedger, Checkpoint, TrainStep, Validation
+from schemas.training import BatchLedger, Checkpoint, Model, TrainStep, Validation
 from stages.base import SettingsError, halved, num_cores
 from stages.model.checkpoint import Checkpoints, load_state, load_tables
 from stages.model.distributed import World, joined
-from stages.model.engine import Engine, Optimization
-from stages.model.export import export
+from stages.model.engine import Engine, Optimization, Taken
+from stages.model.export import export, no_architecture
 from stages.model.folder import model_row
-from stages.model.network import Network, Sizes
-from stages.model.schedule import cosine
+from stages.model.network import Network
+from stages.model.schedule import Schedule
+from stages.model.sizes import Sizes
 from stages.pretrain import Pretrain
 from stages.pretrain.data import Data, Step, open_data
 from stages.tables import Outputs, Reader
@@ -51,10 +52,7 @@ class Run:
     def __init__(self, settings: Pretrain, data: Data, outputs: Outputs, world: World) -> None:
         self.settings, self.data, self.outputs, self.world = settings, data, outputs, world
         self.order = data.opened.order
-        if settings.warmup_steps >= (num_steps := self.order.num_steps):
-            raise SettingsError(
-                f"pretrain.warmup_steps {settings.warmup_steps} must be under index.num_steps {num_steps}"
-            )
+        self.schedule = _schedule(settings, self.order.num_steps)
         self.sizes = _sizes(settings, data)
         self.engine = _engine(settings, self.sizes, self.order.batch_sequences, world)
         self.checkpoints = Checkpoints(outputs.folder / STATES, self.identity(), settings.keep_checkpoints)
@@ -63,15 +61,17 @@ class Run:
         self.validation = [data.held_out.unigram()]
 
     def identity(self) -> dict[str, Any]:
-        """What makes these weights: conventions that no tensor shows, settings, and the data by digest."""
+        """What makes these weights: settings, the data by digest, and conventions that no tensor shows."""
         conventions = {"rope": "rotate-half", "norm": "rms", "activation": "silu", **asdict(self.sizes)}
-        return conventions | self.data.identity() | self.settings.settings()
+        return self.settings.settings() | self.data.identity() | conventions  # sizes as they are, given or not
 
     def train(self) -> None:
         """Take the steps that are not done yet."""
         first = self._resume() + 1
         if self.world.rank == 0:
             print(f"{self.engine.network.num_parameters():,} parameters: {self.sizes.describe()}", flush=True)
+            if words := no_architecture(self.sizes):
+                print(f"there will be checkpoints and no model: {words}", flush=True)
             self.outputs.progress.start("steps", self.order.num_steps, done=first - 1)
         started = time.monotonic()
         with contextlib.closing(self.data.steps(first, mask_documents=self.settings.mask_documents)) as steps:
@@ -85,23 +85,25 @@ class Run:
 
     def finish(self) -> None:
         """Export the model and write the rows; rank 0 only."""
+        self.outputs["steps"].write(self.steps)
+        self.outputs["ledger"].write(self.ledger)
+        self.outputs["validation"].write(self.validation)
+        self.outputs["checkpoints"].write(self._checkpoint_rows())
+        if no_architecture(self.sizes) is None:
+            self.outputs["model"].write([self._export()])
+
+    def _export(self) -> Model:
         network = self.engine.network.to("cpu", torch.float32).eval()
         probe_BT = next(self.data.held_out.batches(PROBE_WINDOWS))[1]
         folder = self.outputs.folder / MODEL
         tokenizer = self.data.tokenizer
         difference = export(network, folder, self.data.tokenizer_file, tokenizer.eod_token, probe_BT)
         print(f"exported: logits of transformers differ by at most {difference:.1e}", flush=True)
-        self.outputs["steps"].write(self.steps)
-        self.outputs["ledger"].write(self.ledger)
-        self.outputs["validation"].write(self.validation)
-        self.outputs["checkpoints"].write(self._checkpoint_rows())
-        row = model_row(self.outputs, folder, "borealis-base", "pretrain", network.num_parameters())
-        self.outputs["model"].write(row)
+        return model_row(self.outputs, folder, "borealis-base", "pretrain", network.num_parameters())
 
     def _step(self, step: Step, started: float) -> None:
-        settings = self.settings
-        rate = cosine(step.number, settings.learning_rate, settings.warmup_steps, self.order.num_steps)
-        taken = self.engine.step(step.batch, rate, step.number)
+        rate = self.schedule.rate(step.number)
+        taken = self._updates(step, rate)
         row = TrainStep(
             phase="pretrain",
             step=step.number,
@@ -115,6 +117,18 @@ class Run:
         if self.world.rank == 0:
             self.ledger.append(step.ledger())
             self.outputs.progress.reach(step.number, loss=taken.loss)
+
+    def _updates(self, step: Step, rate: float) -> Taken:
+        """Learn from the step's samples, all at once or part by part: their mean loss, and the largest gradient norm."""
+        count = self.schedule.num_updates(step.number)
+        size = len(step.batch.inputs_BT) // count
+        taken = []
+        for part in range(count):
+            batch = step.batch.rows(part * size, size, self.world.device)
+            taken.append(self.engine.step(batch, rate, step.number))
+        num_tokens = sum(t.num_tokens for t in taken)
+        loss = sum(t.loss * (t.num_tokens / num_tokens) for t in taken)
+        return Taken(loss, max(t.gradient_norm for t in taken), num_tokens)
 
     def _due(self, step: int, every: int) -> bool:
         return step % every == 0 or step == self.order.num_steps
@@ -148,7 +162,7 @@ class Run:
         self.ledger = _rows(BatchLedger, tables["ledger"])
         self.validation = _rows(Validation, tables["validation"])
         step = self.steps[-1].step
-        self.engine.restore(state, step)
+        self.engine.restore(state, self.schedule.updates_until(step))
         torch.set_rng_state(state["random"])
         return step
 
@@ -181,15 +195,35 @@ class Run:
         ]
 
 
-def _sizes(settings: Pretrain, data: Data) -> Sizes:
-    given = {name: getattr(settings, name) for name in ("width", "num_heads", "num_kv_heads", "hidden_width")}
-    context_tokens = data.opened.order.sequence_tokens
-    sizes = Sizes.of_depth(
-        settings.depth, data.tokenizer.vocab_size, context_tokens, tie_embeddings=settings.tie_embeddings, **given
+def _schedule(settings: Pretrain, num_steps: int) -> Schedule:
+    schedule = Schedule(
+        settings.schedule,
+        settings.learning_rate,
+        settings.warmup_steps,
+        num_steps,
+        settings.decay_fraction,
+        settings.final_fraction,
+        settings.batch_doublings,
     )
-    if problems := sizes.problems():
-        raise SettingsError("\n".join(f"pretrain: {p}" for p in problems))
+    _refuse("pretrain.", schedule.problems())
+    return schedule
+
+
+def _sizes(settings: Pretrain, data: Data) -> Sizes:
+    names = ("width", "num_heads", "num_kv_heads", "hidden_width", "tie_embeddings", "qk_norm", "layers")
+    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    vocab_size, context_tokens = data.tokenizer.vocab_size, data.opened.order.sequence_tokens
+    if settings.preset:
+        sizes = Sizes.of_preset(settings.preset, vocab_size, context_tokens, **given)
+    else:
+        sizes = Sizes.of_depth(settings.depth, vocab_size, context_tokens, **given)
+    _refuse("pretrain: ", sizes.problems())
     return sizes
+
+
+def _refuse(start: str, problems: list[str]) -> None:
+    if problems:
+        raise SettingsError("\n".join(f"{start}{p}" for p in problems))
 
 
 def _engine(settings: Pretrain, sizes: Sizes, batch_sequences: int, world: World) -> Engine:
@@ -201,9 +235,10 @@ def _engine(settings: Pretrain, sizes: Sizes, batch_sequences: int, world: World
         precision=settings.precision,
         zero_stage=settings.zero_stage,
         optimizer=settings.optimizer,
+        batch_parts=2 ** len(settings.batch_doublings),
     )
     torch.manual_seed(settings.seed)
-    return Engine(Network(sizes), optimization, world)
+    return Engine(Network(sizes, settings.z_loss), optimization, world)
 
 
 def _rows(row: type[RowType], table: pa.Table) -> list[RowType]:

@@ -7,7 +7,7 @@ are fp32.
 from typing import Literal
 
 from stages.model.network import Network
-from stages.model.optimizers.adamw import AdamW
+from stages.model.optimizers.adamw import AdamW, Group
 from stages.model.optimizers.matrices import MatrixOptimizer
 from stages.model.optimizers.muon import Muon
 from stages.model.optimizers.soap import SOAP
@@ -19,7 +19,11 @@ CLASSES: dict[OptimizerName, type[AdamW]] = {"adamw": AdamW, "muon": Muon, "soph
 SHARDED = frozenset({"adamw"})  # those that work on flat shards of parameters as they do on the parameters
 
 
-def make_optimizer(name: OptimizerName, network: Network, weight_decay: float) -> AdamW:
-    """The optimizer of a network's weights; the learning rate is set before each step, in every group's `lr`."""
-    made = CLASSES[name]
-    return made(parameter_groups(network, weight_decay, matrices=issubclass(made, MatrixOptimizer)))
+def optimizer_groups(name: OptimizerName, network: Network, weight_decay: float) -> list[Group]:
+    """The network's weights as this optimizer groups them."""
+    return parameter_groups(network, weight_decay, matrices=issubclass(CLASSES[name], MatrixOptimizer))
+
+
+def make_optimizer(name: OptimizerName, groups: list[Group]) -> AdamW:
+    """The optimizer of these groups; the learning rate is set before each step, in every group's `lr`."""
+    return CLASSES[name](groups)

@@ -22,12 +22,17 @@ EVERY = 10  # steps between two estimates
 
 
 class Sophia(AdamW):
-    """Sophia-G for every group. Call `update_curvature` before a step that is `due`."""
+    """Sophia-G for every group. Call `update_curvature` before a step if it is `due`."""
 
-    @staticmethod
-    def due(step: int) -> bool:
-        """Whether the curvature is estimated before `step` (from 1)."""
-        return step % EVERY == 1
+    @property
+    def steps_taken(self) -> int:
+        """Steps so far."""
+        return int(next(iter(self.state.values()))["step"])
+
+    @property
+    def due(self) -> bool:
+        """Whether the curvature is estimated before the next step."""
+        return self.steps_taken % EVERY == 0
 
     def first_state(self, weights: Tensor, group: Group) -> ParameterState:  # noqa: ARG002 - all groups alike
         """Momentum and curvature, zero."""

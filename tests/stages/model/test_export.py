@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from schemas.table import ContractError
+from stages.base import SettingsError
 from stages.model.export import MAX_LOGIT_DIFFERENCE, compare, export, hugging_face_name
 from stages.model.network import Network, Sizes
 from tests.stages.model.token_files import EOD, train_bpe
@@ -23,7 +25,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def network(tokenizer: Path, **given: int | bool) -> Network:
+def network(tokenizer: Path, **given: Any) -> Network:
     """Two layers with grouped queries, away from their first weights."""
     torch.manual_seed(2)
     tied = bool(given.pop("tied", True))
@@ -41,14 +43,14 @@ def probe(network: Network) -> torch.Tensor:
     return torch.randint(0, network.sizes.vocab_size, (2, 24), generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_transformers_loads_the_same_model(tied: bool, tokenizer: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("tied", "qk_norm"), [(True, False), (False, False), (True, True)])
+def test_transformers_loads_the_same_model(tied: bool, qk_norm: bool, tokenizer: Path, tmp_path: Path) -> None:
     """AutoModelForCausalLM gives our logits and greedy words, AutoTokenizer the ids of tokenizer.json."""
-    ours = network(tokenizer, tied=tied)
+    ours = network(tokenizer, tied=tied, qk_norm=qk_norm)
     difference = export(ours, tmp_path / "hf", tokenizer, EOD, probe(ours))
     assert difference <= MAX_LOGIT_DIFFERENCE
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "hf").eval()
-    assert type(theirs).__name__ == "LlamaForCausalLM"
+    assert type(theirs).__name__ == ("Qwen3ForCausalLM" if qk_norm else "LlamaForCausalLM")
     assert theirs.dtype == torch.float32
     with torch.no_grad():
         found = (theirs(probe(ours)).logits - ours.logits(probe(ours))).abs().max()
@@ -151,3 +153,11 @@ def test_an_unknown_end_token_is_refused(tokenizer: Path, tmp_path: Path) -> Non
     ours = network(tokenizer)
     with pytest.raises(ContractError, match="there is no token '<eos>'"):
         export(ours, tmp_path / "hf", tokenizer, "<eos>", probe(ours))
+
+
+def test_a_layer_that_transformers_lacks_is_refused(tokenizer: Path, tmp_path: Path) -> None:
+    """Linear attention has no place there: the error says which layers, and nothing is written."""
+    ours = network(tokenizer, layers="attention,deltanet")
+    with pytest.raises(SettingsError, match=r"among ours: 2 \(deltanet\); train with pretrain.layers=attention"):
+        export(ours, tmp_path / "hf", tokenizer, EOD, probe(ours))
+    assert list(tmp_path.iterdir()) == []
