@@ -101,7 +101,7 @@ class Run:
         if not alive:
             join(ranks)
             return False
-        saving = any((self.out / "states").glob(".step-*.tmp"))
+        saving = any((self.out / "states").glob(".writer-*/step-*"))
         chance.shuffle(alive)
         for process in alive:
             process.kill()

@@ -42,23 +42,32 @@ FIRST_PORT, NUM_PORTS = 20_000, 10_000  # below the ports that Linux hands out b
 
 @dataclass(frozen=True)
 class World:
-    """One process among its peers."""
+    """One process among its peers: all of the run, or those in `group`, where several may share one `rank`'s work."""
 
     rank: int
     size: int
     local_rank: int
     local_size: int
     device: torch.device
+    group: dist.ProcessGroup | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to talk to."""
+        return self.size == 1 and self.group is None
 
     def sum(self, values: Tensor) -> Tensor:
         """Add up a tensor over all ranks, in place."""
-        dist.all_reduce(values)
+        if not self.alone:
+            dist.all_reduce(values, group=self.group)
         return values
 
     def from_first(self, number: int) -> int:
         """Rank 0's number, on every rank."""
+        if self.alone:
+            return number
         values = torch.tensor([number], device=self.device)
-        dist.broadcast(values, 0)
+        dist.broadcast(values, group=self.group, group_src=0)
         return int(values.item())
 
 

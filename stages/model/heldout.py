@@ -82,13 +82,15 @@ class HeldOut:
     def batches(self, size: int, rank: int = 0, num_ranks: int = 1) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Windows of this rank, `size` of one source at a time.
 
-        Yields the source's number, inputs and targets, B x T, filled up with end tokens and -100.
+        Yields the source's number, inputs and targets, B x T, filled up with end tokens and -100. Every rank gets as
+        many batches, if need be of one window without a target: a network that is cut over ranks takes all of them.
         """
         for source in range(len(self.sources)):
             documents, starts = self._windows(np.flatnonzero(self._sources == source))
-            for first in range(rank, len(starts), size * num_ranks):
-                mine = slice(first, first + size * num_ranks, num_ranks)
+            for first in range(0, len(starts), size * num_ranks):
+                mine = slice(first + rank, first + size * num_ranks, num_ranks)
                 pairs = [self._window(d, s) for d, s in zip(documents[mine], starts[mine], strict=True)]
+                pairs = pairs or [(inputs := torch.full((self.sequence_tokens,), self.eod_id), inputs * 0 + IGNORED)]
                 yield source, torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
 
     def _windows(self, documents: Indices) -> tuple[Indices, Indices]:

@@ -9,7 +9,7 @@ Shapes: B sequences, T tokens, D width, H query heads, K key-value heads, S head
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, cast
 
 import torch
@@ -72,6 +72,7 @@ class Attention(nn.Module):
         self.query_norm, self.key_norm = (
             RMSNorm(sizes.head_size, sizes.norm_eps) if sizes.qk_norm else nn.Identity() for _ in range(2)
         )
+        self.attend: Callable[..., Tensor] = F.scaled_dot_product_attention  # `parallelize` may put another here
 
     def forward(self, x_BTD: Tensor, cos_TS: Tensor, sin_TS: Tensor, seen_B1TT: Tensor | None = None) -> Tensor:
         """Mix every position with those before it, or with those that are marked as seen."""
@@ -79,7 +80,7 @@ class Attention(nn.Module):
         key_BKTS = rotate(self.key_norm(self._heads(self.key(x_BTD))), cos_TS, sin_TS)
         value_BKTS = self._heads(self.value(x_BTD))
         shared = self.sizes.num_heads != self.sizes.num_kv_heads
-        mixed_BHTS = F.scaled_dot_product_attention(
+        mixed_BHTS = self.attend(
             query_BHTS, key_BKTS, value_BKTS, attn_mask=seen_B1TT, is_causal=seen_B1TT is None, enable_gqa=shared
         )
         return cast("Tensor", self.output(mixed_BHTS.transpose(1, 2).flatten(2)))

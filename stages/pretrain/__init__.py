@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Pretrain(Stage):
-    """Train a language model from scratch on token shards through the DeepSpeed engine.
+    """Train a language model from scratch on token shards, by PyTorch's own parallelism or through DeepSpeed.
 
     Sequence length, batch size, number of steps and the order of samples are those of the index (`index.num_steps`, ...).
     """
@@ -41,6 +41,10 @@ class Pretrain(Stage):
     halves = "micro_batch_sequences"
     shares = ("model", "stream")
     packages = ("torch", "deepspeed", "transformers", "tokenizers", "safetensors")
+    # How the work is spread: a run goes on under another engine or layout, from the same folder.
+    located = frozenset(
+        {"engine", "zero_stage", "tensor_parallel", "sequence_parallel", "compile", "checkpoint_activations"}
+    )
 
     preset: Literal["tiny", "auroragpt-7b", "llama3-8b"] | None = None
     """A shape by name, instead of `depth`'s; sizes that are given stand all the same."""
@@ -78,12 +82,29 @@ class Pretrain(Stage):
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of matrix products; weights, gradients and optimizer state are fp32 in both."""
-    zero_stage: Annotated[int, Field(ge=0, le=1)] = 0
+    engine: Literal["native", "deepspeed"] = "native"
+    """`native` is PyTorch's FSDP2 and DTensor; `deepspeed` has `zero_stage` 0 and 1 and nothing of what follows it."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+    """What data ranks share out (ZeRO): 0 nothing, 1 the optimizer's state, 2 gradients too, 3 weights too."""
+    tensor_parallel: Count = 1
+    """Ranks, neighbours, that share the matrices of a layer; ranks / (tensor x sequence) read different samples."""
+    sequence_parallel: Count = 1
+    """Ranks that share the positions of a sequence (Ulysses): for long sequences."""
+    checkpoint_activations: bool = False
+    """Layers compute their activations again in the backward pass: a third more work, far less memory."""
+    compile: bool = False
+    """Compile each layer with `torch.compile`."""
+    canonical_ranks: Annotated[int, Field(ge=0)] = 0
+    """So many virtual ranks, a power of two: the same bits on 1, 2, 4, ... processes up to as many. 0: real ranks."""
+    canonical_threads: Count = 1
+    """Threads of a process with `canonical_ranks`: bits depend on their number, so it does not follow the machine."""
     mask_documents: bool = False
     """Attention stays inside documents; a document begins with the end token before it, as in validation."""
     validate_every: Count = 50
     checkpoint_every: Count = 100
     keep_checkpoints: Count = 2
+    keep_every: Annotated[int, Field(ge=0)] = 0
+    """Beside the newest, keep checkpoints of steps that are multiples of it; 0 for none."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the first weights; which samples a step takes is `index.seed`'s."""
 

@@ -1,29 +1,30 @@
 """The training run: batches by step, a step through the engine, measurements, checkpoints, export.
 
 All that a step depends on is the weights, the optimizer's state and the step's number, so a run that is killed goes on
-from its newest checkpoint to the same bits (on as many ranks and threads). What it gives up: the same bits on another
-number of ranks or threads, where sums are taken in another order.
+from its newest checkpoint to the same bits (on as many ranks and threads). On another number of ranks sums are taken in
+another order, unless `canonical_ranks` fixes it.
 """
 
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import torch
 
-from schemas.table import ContractError, Row
+from schemas.table import Row
 from schemas.training import BatchLedger, Checkpoint, Model, TrainStep, Validation
 from stages.base import SettingsError, halved, num_cores
-from stages.model.checkpoint import Checkpoints, load_state, load_tables
-from stages.model.distributed import World, joined
-from stages.model.engine import Engine, Optimization, Taken
+from stages.model.checkpoint import Checkpoints, Keep, load, load_tables
+from stages.model.distributed import joined
+from stages.model.engine import Engine, Optimization, Taken, make_engine
 from stages.model.export import export, no_architecture
 from stages.model.folder import model_row
 from stages.model.network import Network
+from stages.model.parallelize import Layout, Parallelism, lay_out
+from stages.model.pieces import Piece
 from stages.model.schedule import Schedule
 from stages.model.sizes import Sizes
 from stages.pretrain import Pretrain
@@ -39,23 +40,30 @@ RowType = TypeVar("RowType", bound=Row)
 def pretrain(settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     """Train as `settings` say, from the newest checkpoint in `outputs.folder` if there is one, and export."""
     with joined() as world:
-        torch.set_num_threads(max(1, num_cores() // world.local_size))
-        run = Run(settings, open_data(inputs, world), outputs, world)
-        run.train()
-        if world.rank == 0:
-            run.finish()
+        threads = settings.canonical_threads if settings.canonical_ranks else num_cores() // world.local_size
+        torch.set_num_threads(max(1, threads))
+        data = open_data(inputs, world)
+        sizes = _sizes(settings, data)
+        layout = lay_out(world, _parallelism(settings), sizes)
+        run = Run(settings, replace(data, world=layout.data), outputs, (sizes, layout))
+        with contextlib.closing(run.checkpoints):
+            run.train()
+            if world.rank == 0:
+                run.finish()
 
 
 class Run:
     """One training run of one rank."""
 
-    def __init__(self, settings: Pretrain, data: Data, outputs: Outputs, world: World) -> None:
-        self.settings, self.data, self.outputs, self.world = settings, data, outputs, world
+    def __init__(self, settings: Pretrain, data: Data, outputs: Outputs, spread: tuple[Sizes, Layout]) -> None:
+        self.settings, self.data, self.outputs = settings, data, outputs
+        self.sizes, self.layout = spread
+        self.world = self.layout.world
         self.order = data.opened.order
         self.schedule = _schedule(settings, self.order.num_steps)
-        self.sizes = _sizes(settings, data)
-        self.engine = _engine(settings, self.sizes, self.order.batch_sequences, world)
-        self.checkpoints = Checkpoints(outputs.folder / STATES, self.identity(), settings.keep_checkpoints)
+        self.engine = _engine(settings, self.sizes, self.order.batch_sequences, self.layout)
+        keep = Keep(settings.keep_checkpoints, settings.keep_every)
+        self.checkpoints = Checkpoints(outputs.folder / STATES, self.identity(), keep, self.layout)
         self.steps: list[TrainStep] = []
         self.ledger: list[BatchLedger] = []
         self.validation = [data.held_out.unigram()]
@@ -84,7 +92,8 @@ class Run:
                 started = time.monotonic()
 
     def finish(self) -> None:
-        """Export the model and write the rows; rank 0 only."""
+        """Export the model, from the last checkpoint, and write the rows; rank 0 only."""
+        self.checkpoints.wait()
         self.outputs["steps"].write(self.steps)
         self.outputs["ledger"].write(self.ledger)
         self.outputs["validation"].write(self.validation)
@@ -93,13 +102,20 @@ class Run:
             self.outputs["model"].write([self._export()])
 
     def _export(self) -> Model:
-        network = self.engine.network.to("cpu", torch.float32).eval()
+        network = self._trained()
         probe_BT = next(self.data.held_out.batches(PROBE_WINDOWS))[1]
         folder = self.outputs.folder / MODEL
         tokenizer = self.data.tokenizer
         difference = export(network, folder, self.data.tokenizer_file, tokenizer.eod_token, probe_BT)
         print(f"exported: logits of transformers differ by at most {difference:.1e}", flush=True)
         return model_row(self.outputs, folder, "borealis-base", "pretrain", network.num_parameters())
+
+    def _trained(self) -> Network:
+        """The network that the last checkpoint holds, whole on this rank."""
+        network = Network(self.sizes)
+        folder = self.checkpoints.complete()[-1][0]
+        load(folder, {f"weights/{n}": Piece.whole(p.detach()) for n, p in network.named_parameters()})
+        return network.eval()
 
     def _step(self, step: Step, started: float) -> None:
         rate = self.schedule.rate(step.number)
@@ -135,7 +151,7 @@ class Run:
 
     def _validate(self, step: int) -> None:
         with self.engine.autocast():
-            nats_S = self.data.held_out.nats(self.engine.network, self.engine.micro, self.world)
+            nats_S = self.data.held_out.nats(self.engine.network, self.engine.micro, self.layout.data)
         rows = self.data.held_out.measured(step, nats_S)
         self.validation += rows
         if self.world.rank == 0:
@@ -144,43 +160,29 @@ class Run:
             print(f"step {step}: validation {words}", flush=True)
 
     def _save(self, step: int) -> None:
-        state = self.engine.state() | {"random": torch.get_rng_state()}  # gathering takes every rank
-        if self.world.rank == 0:
-            tables = {
-                "steps": TrainStep.table(self.steps),
-                "ledger": BatchLedger.table(self.ledger),
-                "validation": Validation.table(self.validation),
-            }
-            self.checkpoints.save(step, self.steps[-1].num_tokens, state, tables)
+        tables = {
+            "steps": TrainStep.table(self.steps),
+            "ledger": BatchLedger.table(self.ledger),
+            "validation": Validation.table(self.validation),
+        }
+        state = {**self.engine.state(), "random": Piece.whole(torch.get_rng_state())}
+        self.checkpoints.save(step, self.steps[-1].num_tokens, state, tables if self.world.rank == 0 else {})
 
     def _resume(self) -> int:
-        folder = self._newest()
-        if folder is None:
+        found = self.checkpoints.begin()
+        if found is None:
             return 0
-        state, tables = load_state(folder), load_tables(folder, ("steps", "ledger", "validation"))
+        folder, marker = found
+        random = torch.get_rng_state()
+        state = self.engine.state()
+        load(folder, {**state, "random": Piece.whole(random)}, self.layout)
+        self.engine.restore(state, self.schedule.updates_until(marker.step))
+        torch.set_rng_state(random)
+        tables = load_tables(folder, ("steps", "ledger", "validation"))
         self.steps = _rows(TrainStep, tables["steps"])
         self.ledger = _rows(BatchLedger, tables["ledger"])
         self.validation = _rows(Validation, tables["validation"])
-        step = self.steps[-1].step
-        self.engine.restore(state, self.schedule.updates_until(step))
-        torch.set_rng_state(state["random"])
-        return step
-
-    def _newest(self) -> Path | None:
-        """Rank 0 looks and all ranks take what it found, so that no two resume from different steps."""
-        step, problem = 0, None
-        if self.world.rank == 0:
-            self.checkpoints.folder.mkdir(exist_ok=True)
-            self.checkpoints.tidy()
-            try:
-                found = self.checkpoints.newest()
-                step = found[1].step if found else 0
-            except ContractError as error:
-                step, problem = -1, error
-        step = self.world.from_first(step)
-        if step < 0:
-            raise problem or ContractError(str(self.checkpoints.folder), ["rank 0 refuses to resume, see its message"])
-        return self.checkpoints.folder / f"step-{step:06d}" if step else None
+        return marker.step
 
     def _checkpoint_rows(self) -> list[Checkpoint]:
         return [
@@ -226,19 +228,30 @@ def _refuse(start: str, problems: list[str]) -> None:
         raise SettingsError("\n".join(f"{start}{p}" for p in problems))
 
 
-def _engine(settings: Pretrain, sizes: Sizes, batch_sequences: int, world: World) -> Engine:
+def _parallelism(settings: Pretrain) -> Parallelism:
+    return Parallelism(
+        zero_stage=settings.zero_stage,
+        tensor_parallel=settings.tensor_parallel,
+        sequence_parallel=settings.sequence_parallel,
+        compile=settings.compile,
+        checkpoint_activations=settings.checkpoint_activations,
+    )
+
+
+def _engine(settings: Pretrain, sizes: Sizes, batch_sequences: int, layout: Layout) -> Engine:
     optimization = Optimization(
         batch_sequences=batch_sequences,
         micro_batch_sequences=halved(settings.micro_batch_sequences),
         weight_decay=settings.weight_decay,
         max_gradient_norm=settings.max_gradient_norm,
         precision=settings.precision,
-        zero_stage=settings.zero_stage,
         optimizer=settings.optimizer,
         batch_parts=2 ** len(settings.batch_doublings),
+        engine=settings.engine,
+        canonical_ranks=settings.canonical_ranks,
     )
     torch.manual_seed(settings.seed)
-    return Engine(Network(sizes, settings.z_loss), optimization, world)
+    return make_engine(Network(sizes, settings.z_loss), optimization, layout)
 
 
 def _rows(row: type[RowType], table: pa.Table) -> list[RowType]:

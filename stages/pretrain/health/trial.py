@@ -43,7 +43,7 @@ class RunTrial:
     def impossible(self) -> str | None:
         """The first tensor, on whatever rank, with a number that no update makes."""
         world = self.data.world
-        state = self.engine.state()
+        state = {key: piece.local for key, piece in self.engine.state().items()}
         names = [key.removeprefix("weights/") for key in state if key.startswith("weights/")]
         found = [impossible([_tensors(state, name)], BETAS) for name in names]
         broken_N = world.sum(torch.tensor([float(w is not None) for w in found], device=world.device))

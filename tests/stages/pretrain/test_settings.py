@@ -17,7 +17,9 @@ def test_the_defaults_are_valid() -> None:
         ({"depth": 0}, "pretrain.depth"),
         ({"learning_rate": 0}, "pretrain.learning_rate"),
         ({"precision": "fp8"}, "'fp32' or 'bf16'"),
-        ({"zero_stage": 3}, "pretrain.zero_stage"),
+        ({"zero_stage": 4}, "pretrain.zero_stage"),
+        ({"engine": "megatron"}, "'native' or 'deepspeed'"),
+        ({"tensor_parallel": 0}, "pretrain.tensor_parallel"),
         ({"num_steps": 10}, "no such setting"),
     ],
 )
