@@ -167,7 +167,7 @@ class Engine(ABC):
 
 def _check_optimizer(name: OptimizerName, layout: Layout) -> None:
     wanted = layout.parallelism
-    if name not in SHARDED and layout.cut:
+    if name not in SHARDED and (wanted.zero_stage or wanted.tensor_parallel > 1):
         cure = f"set zero_stage=0 and tensor_parallel=1, found {wanted.zero_stage} and {wanted.tensor_parallel}"
         raise SettingsError(f"pretrain.optimizer {name} needs each weight and its gradient whole: {cure}")
     if name == "sophia" and wanted.sequence_parallel > 1:

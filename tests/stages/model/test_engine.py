@@ -1,6 +1,5 @@
 import copy
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -128,9 +127,8 @@ def test_every_optimizer_learns(optimizer: OptimizerName, name: EngineName, worl
 @pytest.mark.parametrize("name", ["muon", "sophia", "soap"])
 def test_optimizers_that_need_whole_weights_refuse_shards(name: OptimizerName, world: World) -> None:
     """ZeRO 1 with any optimizer but AdamW is a settings error that says what to set."""
-    layout = replace(lay_out(world, Parallelism(), SIZES), world=replace(world, size=2), parallelism=Parallelism(1))
     with pytest.raises(SettingsError, match=f"pretrain.optimizer {name} .* set zero_stage=0 .*, found 1 and 1"):
-        make_engine(Network(SIZES), Optimization(4, 4, 0.1, 1.0, "fp32", optimizer=name), layout)
+        engine(world, optimizer=name, zero_stage=1)
 
 
 def test_the_curvature_is_that_of_drawn_labels(world: World) -> None:

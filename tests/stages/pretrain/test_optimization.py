@@ -25,8 +25,8 @@ def test_a_resumed_run_is_the_unbroken_run(settings: dict[str, Any], pretrain: S
     shutil.rmtree(tmp_path / "b" / LAST)
     (tmp_path / "b" / "manifest.json").unlink()
     assert pretrain(tmp_path / "b", **settings) == 0
-    assert (tmp_path / "b" / LAST / "state.safetensors").read_bytes() == (
-        tmp_path / "a" / LAST / "state.safetensors"
+    assert (tmp_path / "b" / LAST / "rank-00000.safetensors").read_bytes() == (
+        tmp_path / "a" / LAST / "rank-00000.safetensors"
     ).read_bytes()
     found = rows(tmp_path / "b", "steps", "tokens_per_second")
     assert found == rows(tmp_path / "a", "steps", "tokens_per_second")
@@ -77,7 +77,7 @@ def test_linear_attention_ends_without_a_model(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"optimizer": "muon", "zero_stage": 1}, "set pretrain.zero_stage=0, found 1"),
+        ({"optimizer": "muon", "zero_stage": 1}, "set zero_stage=0 and tensor_parallel=1, found 1 and 1"),
         ({"layers": "attention,mamba"}, "there is no layer 'mamba'"),
         ({"batch_doublings": [2, 4, 6, 8]}, "8 sequences a rank do not split into 16 equal updates"),
         ({"batch_doublings": [4, 2]}, "must be steps that grow"),
