@@ -196,6 +196,9 @@ class Network(nn.Module):
     def _losses(self, hidden_ND: Tensor, targets_N: Tensor) -> Iterator[Tensor]:
         """Without a gradient, or with a head that is cut over ranks: autograd's way, pieces computed again backward."""
         rows = rows_at_a_time(self.sizes.vocab_size, hidden_ND.device)
+        if len(hidden_ND) <= rows:
+            yield self._loss(hidden_ND, targets_N)
+            return
         for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True):
             yield checkpoint(self._loss, hidden, targets, use_reentrant=False)
 

@@ -34,7 +34,8 @@ def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
 
     The gradient is that of the loss and of `z_loss` times the sum of log(Z)^2, of which the value says nothing.
     """
-    found = _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_N, z_loss, _products(hidden_ND))  # type: ignore[no-untyped-call]
+    how = (z_loss, _products(hidden_ND))
+    found = _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_N, how)  # type: ignore[no-untyped-call]
     return cast("Tensor", found)
 
 
@@ -95,9 +96,10 @@ def _turned(x_BHTS: Tensor, cos_TS: Tensor, sin_TS: Tensor, way: int) -> Tensor:
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: PLR0917 - autograd gives all by position
-        context: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float, dtype: torch.dtype
+    def forward(
+        context: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, how: tuple[float, torch.dtype]
     ) -> Tensor:
+        z_loss, dtype = how
         hidden, weight = hidden_ND.to(dtype), weight_VD.to(dtype)
         learned_ND, learned_VD = torch.empty_like(hidden), torch.zeros_like(weight_VD)
         total = torch.zeros((), device=hidden.device)
@@ -119,9 +121,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         learned_ND, learned_VD = context.saved_tensors
-        return (learned_ND * gradients[0]).to(context.dtype), learned_VD * gradients[0], None, None, None
+        return (learned_ND * gradients[0]).to(context.dtype), learned_VD * gradients[0], None, None
 
 
 def _measured(logits_RV: Tensor, targets_R: Tensor, z_loss: float) -> tuple[Tensor, Tensor, Tensor]:
