@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.health import Heartbeat, SpikeEvent, TensorHealth
 from schemas.tokens import IndexFile, MixtureShare, TokenizedDocument, Tokenizer, TokenOrder, TokenShard
 from schemas.training import BatchLedger, Checkpoint, Model, TrainStep, Validation
 from stages.base import Stage
@@ -36,6 +37,9 @@ class Pretrain(Stage):
         "ledger": BatchLedger,
         "validation": Validation,
         "checkpoints": Checkpoint,
+        "spikes": SpikeEvent,
+        "tensors": TensorHealth,
+        "heartbeats": Heartbeat,
     }
     resources = "gpus"
     halves = "micro_batch_sequences"
@@ -105,6 +109,11 @@ class Pretrain(Stage):
     keep_checkpoints: Count = 2
     keep_every: Annotated[int, Field(ge=0)] = 0
     """Beside the newest, keep checkpoints of steps that are multiples of it; 0 for none."""
+    on_spike: Literal["clip", "skip", "rollback"] = "skip"
+    """What is done about a step whose loss or gradient is far from where its past led: clip its gradient to the norm that was
+    expected, make no update, or go back to the newest healthy checkpoint and leave out the sequences that are to blame."""
+    monitor_every: Annotated[int, Field(ge=0)] = 100
+    """Steps from one look at what an update changes to the next; 0 for none."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the first weights; which samples a step takes is `index.seed`'s."""
 

@@ -1,23 +1,25 @@
 """The training run: batches by step, a step through the engine, measurements, checkpoints, export.
 
 All that a step depends on is the weights, the optimizer's state and the step's number, so a run that is killed goes on
-from its newest checkpoint to the same bits (on as many ranks and threads). On another number of ranks sums are taken in
-another order, unless `canonical_ranks` fixes it.
+from its newest checkpoint to the same bits (on as many ranks and threads). What it gives up: the same bits on another
+number of ranks or threads, where sums are taken in another order, unless `canonical_ranks` asks for them.
 """
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import torch
 
+from schemas.health import Heartbeat, SpikeEvent, TensorHealth
 from schemas.table import Row
 from schemas.training import BatchLedger, Checkpoint, Model, TrainStep, Validation
 from stages.base import SettingsError, halved, num_cores
-from stages.model.checkpoint import Checkpoints, Keep, load, load_tables
+from stages.model.checkpoint import Checkpoints, Keep, Marker, load, load_tables
 from stages.model.distributed import joined
 from stages.model.engine import Engine, Optimization, Taken, make_engine
 from stages.model.export import export, no_architecture
@@ -29,6 +31,10 @@ from stages.model.schedule import Schedule
 from stages.model.sizes import Sizes
 from stages.pretrain import Pretrain
 from stages.pretrain.data import Data, Step, open_data
+from stages.pretrain.health.guard import Guard, Policy
+from stages.pretrain.health.heartbeat import Clock, Watchdog
+from stages.pretrain.health.observe import Observer, Tables, patience
+from stages.pretrain.health.ranks import TimedWorld
 from stages.tables import Outputs, Reader
 
 STATES, MODEL = "states", "huggingface"  # folders of files, beside the tables `checkpoints` and `model`
@@ -39,13 +45,14 @@ RowType = TypeVar("RowType", bound=Row)
 
 def pretrain(settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     """Train as `settings` say, from the newest checkpoint in `outputs.folder` if there is one, and export."""
-    with joined() as world:
+    with joined() as joined_world:
+        world = TimedWorld.of(joined_world, Clock())
         threads = settings.canonical_threads if settings.canonical_ranks else num_cores() // world.local_size
         torch.set_num_threads(max(1, threads))
         data = open_data(inputs, world)
         sizes = _sizes(settings, data)
         layout = lay_out(world, _parallelism(settings), sizes)
-        run = Run(settings, replace(data, world=layout.data), outputs, (sizes, layout))
+        run = Run(settings, replace(data, world=layout.data), outputs, (sizes, layout, world.clock))
         with contextlib.closing(run.checkpoints):
             run.train()
             if world.rank == 0:
@@ -55,9 +62,9 @@ def pretrain(settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs)
 class Run:
     """One training run of one rank."""
 
-    def __init__(self, settings: Pretrain, data: Data, outputs: Outputs, spread: tuple[Sizes, Layout]) -> None:
+    def __init__(self, settings: Pretrain, data: Data, outputs: Outputs, spread: tuple[Sizes, Layout, Clock]) -> None:
         self.settings, self.data, self.outputs = settings, data, outputs
-        self.sizes, self.layout = spread
+        self.sizes, self.layout, self.clock = spread
         self.world = self.layout.world
         self.order = data.opened.order
         self.schedule = _schedule(settings, self.order.num_steps)
@@ -67,6 +74,11 @@ class Run:
         self.steps: list[TrainStep] = []
         self.ledger: list[BatchLedger] = []
         self.validation = [data.held_out.unigram()]
+        phases = frozenset(share.first_step for share in data.opened.mixture) - {1}
+        policy = Policy(settings.on_spike, settings.monitor_every, phases)
+        self.guard = Guard(self.engine, data, policy, self._load, self._saved, settings.mask_documents, self.clock)
+        sizes = (self.sizes, self.engine.network.num_parameters())
+        self.observer = Observer(outputs.folder, self.world, self.clock, sizes)
 
     def identity(self) -> dict[str, Any]:
         """What makes these weights: settings, the data by digest, and conventions that no tensor shows."""
@@ -75,31 +87,63 @@ class Run:
 
     def train(self) -> None:
         """Take the steps that are not done yet."""
-        first = self._resume() + 1
+        first = self._restore(self.checkpoints.begin()) + 1
         if self.world.rank == 0:
             print(f"{self.engine.network.num_parameters():,} parameters: {self.sizes.describe()}", flush=True)
             if words := no_architecture(self.sizes):
                 print(f"there will be checkpoints and no model: {words}", flush=True)
             self.outputs.progress.start("steps", self.order.num_steps, done=first - 1)
+        with Watchdog(self.clock, self.world.rank, factor=patience()):
+            while first <= self.order.num_steps:
+                first = self._train_from(first)
+
+    def _train_from(self, first: int) -> int:
+        """Take steps, to the end or to a spike that is gone back from; the step to go on with."""
+        self.observer.begin(first, self._tables())
         started = time.monotonic()
         with contextlib.closing(self.data.steps(first, mask_documents=self.settings.mask_documents)) as steps:
-            for step in steps:
-                self._step(step, started)
+            while (step := self._next(steps)) is not None:
+                event = self._step(step, started)
+                if event is not None and event.restart_step is not None:
+                    return self._go_back(event, event.restart_step) + 1
                 if self._due(step.number, self.settings.validate_every):
                     self._validate(step.number)
                 if self._due(step.number, self.settings.checkpoint_every):
                     self._save(step.number)
                 started = time.monotonic()
+        return self.order.num_steps + 1
+
+    def _next(self, steps: Iterator[Step]) -> Step | None:
+        with self.clock.phase("data"):
+            return next(steps, None)
+
+    def _go_back(self, event: SpikeEvent, step: int) -> int:
+        """Go back to the state after `step`, as a run that was killed would, and forget what was saved after it."""
+        self.checkpoints.rewind(step)
+        step = self._restore(self.checkpoints.newest())
+        self.guard.went_back(event)
+        return step
+
+    def _tables(self) -> Tables:
+        """The rows that the run has made so far, by the name of their table."""
+        return {
+            "steps": (TrainStep, self.steps),
+            "ledger": (BatchLedger, self.ledger),
+            "validation": (Validation, self.validation),
+            "spikes": (SpikeEvent, self.guard.events),
+            "tensors": (TensorHealth, self.guard.tensors),
+            "heartbeats": (Heartbeat, self.observer.heartbeats),
+        }
 
     def finish(self) -> None:
         """Export the model, from the last checkpoint, and write the rows; rank 0 only."""
         self.checkpoints.wait()
-        self.outputs["steps"].write(self.steps)
-        self.outputs["ledger"].write(self.ledger)
-        self.outputs["validation"].write(self.validation)
+        for name, (_, rows) in self._tables().items():
+            self.outputs[name].write(rows)
         self.outputs["checkpoints"].write(self._checkpoint_rows())
         if no_architecture(self.sizes) is None:
             self.outputs["model"].write([self._export()])
+        self.observer.done()
 
     def _export(self) -> Model:
         network = self._trained()
@@ -117,9 +161,12 @@ class Run:
         load(folder, {f"weights/{n}": Piece.whole(p.detach()) for n, p in network.named_parameters()})
         return network.eval()
 
-    def _step(self, step: Step, started: float) -> None:
-        rate = self.schedule.rate(step.number)
-        taken = self._updates(step, rate)
+    def _step(self, step: Step, started: float) -> SpikeEvent | None:
+        rate, event = self.schedule.rate(step.number), None
+        if self.schedule.num_updates(step.number) > 1:
+            taken = self._updates(step, rate)
+        else:
+            taken, event = self.guard.take(step.number, step.batch, rate)
         row = TrainStep(
             phase="pretrain",
             step=step.number,
@@ -129,13 +176,20 @@ class Run:
             learning_rate=rate,
             tokens_per_second=taken.num_tokens / (time.monotonic() - started),
         )
-        self.steps.append(row)
-        if self.world.rank == 0:
+        if event is not None and self.world.rank == 0:
+            done = event.action if event.restart_step is None else f"{event.action} to step {event.restart_step}"
+            print(
+                f"step {event.step}: a spike of the {event.signal}, class {event.cause}: {event.evidence}; {done}",
+                flush=True,
+            )
+        if event is None or event.restart_step is None:
+            self.steps.append(row)
             self.ledger.append(step.ledger())
-            self.outputs.progress.reach(step.number, loss=taken.loss)
+            self.observer.step(row, self.outputs.progress)
+        return event
 
     def _updates(self, step: Step, rate: float) -> Taken:
-        """Learn from the step's samples, all at once or part by part: their mean loss, and the largest gradient norm."""
+        """Learn from the step's samples part by part, unguarded: their mean loss, and the largest gradient norm."""
         count = self.schedule.num_updates(step.number)
         size = len(step.batch.inputs_BT) // count
         taken = []
@@ -150,39 +204,53 @@ class Run:
         return step % every == 0 or step == self.order.num_steps
 
     def _validate(self, step: int) -> None:
-        with self.engine.autocast():
+        with self.clock.phase("validation"), self.engine.autocast():
             nats_S = self.data.held_out.nats(self.engine.network, self.engine.micro, self.layout.data)
         rows = self.data.held_out.measured(step, nats_S)
         self.validation += rows
+        self.observer.validated(rows)
         if self.world.rank == 0:
             whole = rows[0]
             words = f"{whole.value:.4f} nats a token, {whole.bits_per_byte:.4f} bits a byte"
             print(f"step {step}: validation {words}", flush=True)
 
     def _save(self, step: int) -> None:
-        tables = {
-            "steps": TrainStep.table(self.steps),
-            "ledger": BatchLedger.table(self.ledger),
-            "validation": Validation.table(self.validation),
-        }
-        state = {**self.engine.state(), "random": Piece.whole(torch.get_rng_state())}
-        self.checkpoints.save(step, self.steps[-1].num_tokens, state, tables if self.world.rank == 0 else {})
+        with self.clock.phase("checkpoint"):
+            first = self.world.rank == 0
+            tables = {name: row.table(rows) for name, (row, rows) in self._tables().items()} if first else {}
+            state = {**self.engine.state(), "random": Piece.whole(torch.get_rng_state())}
+            self.checkpoints.save(step, self.steps[-1].num_tokens, state, tables)
 
-    def _resume(self) -> int:
-        found = self.checkpoints.begin()
+    def _restore(self, found: tuple[Path, Marker] | None) -> int:
+        """Go on after a checkpoint's step, or from the start."""
         if found is None:
             return 0
         folder, marker = found
-        random = torch.get_rng_state()
-        state = self.engine.state()
-        load(folder, {**state, "random": Piece.whole(random)}, self.layout)
-        self.engine.restore(state, self.schedule.updates_until(marker.step))
-        torch.set_rng_state(random)
-        tables = load_tables(folder, ("steps", "ledger", "validation"))
+        tables = load_tables(folder, list(self._tables()))
         self.steps = _rows(TrainStep, tables["steps"])
         self.ledger = _rows(BatchLedger, tables["ledger"])
         self.validation = _rows(Validation, tables["validation"])
+        self.guard.tensors = _rows(TensorHealth, tables["tensors"])
+        self.observer.heartbeats = _rows(Heartbeat, tables["heartbeats"])
+        self.guard.resumed(self.steps, _rows(SpikeEvent, tables["spikes"]))
+        self._load(marker.step)
         return marker.step
+
+    def _load(self, step: int) -> None:
+        """Put weights, optimizer and chance to their state after a step. Steps that were skipped made no update."""
+        random, state = torch.get_rng_state(), self.engine.state()
+        folder = self.checkpoints.folder / f"step-{step:06d}"
+        load(folder, {**state, "random": Piece.whole(random)}, self.layout)
+        skipped = sum(one <= step for one in self.guard.unlearned())
+        self.engine.restore(state, self.schedule.updates_until(step) - skipped)
+        torch.set_rng_state(random)
+
+    def _saved(self) -> list[int]:
+        """Steps of the complete checkpoints, as rank 0 sees them when none is under way."""
+        self.checkpoints.wait()
+        steps = [marker.step for _, marker in self.checkpoints.complete()] if self.world.rank == 0 else []
+        count = self.world.from_first(len(steps))
+        return [self.world.from_first(steps[i] if steps else 0) for i in range(count)]
 
     def _checkpoint_rows(self) -> list[Checkpoint]:
         return [

@@ -1,13 +1,13 @@
 """Loss spikes, found on line: how far loss and gradient norm are from where their own recent past leads.
 
-Each signal (loss in nats; logarithm of the gradient norm) is extrapolated from the last 64 healthy steps: a line through
-the medians of their older and newer half (a resistant line, Tukey 1977), and the spread of the steps around it as 1.4826
-times their median absolute deviation, which a few wild steps do not move, and not under a floor. A step is an alarm when it
-is further off than `SUDDEN` spreads, or when it and enough of the steps before it are off by `LASTING`: so a slow climb is
-found too. Steps that raise an alarm do not enter the past. The onset is found backwards, as the point from which the
-cumulative sum of the deviations is largest (Page 1954). All of it is a function of the rows of the steps, so every rank
-decides alike, and a resumed run as the run that was not killed. What it gives up: the first `MIN_STEPS` steps, of which
-there is no past, and drifts slower than the window.
+Each signal (loss in nats; logarithm of the gradient norm) is forecast from its last 16 healthy steps, by a line through the
+medians of their older and newer half (a resistant line, Tukey 1977). What counts is the error of the forecast, less the
+median of the last 64 errors (a line lags behind a curve), in units of their spread: 1.4826 times their median absolute
+deviation, which a few wild steps do not move, and not under a floor. A step is an alarm when it is further off than `SUDDEN`
+spreads, or when it and enough of the steps before it are off by `LASTING`: so a slow climb is found too. Steps that raise an
+alarm do not enter the past. The onset is found backwards, where the cumulative sum of the deviations peaks (Page 1954). All
+of it is a function of the rows of the steps, so every rank decides alike, and a resumed run as the run that was not killed.
+What it gives up: the first `MIN_STEPS` steps, of which there is no past, and drifts slower than the line.
 """
 
 import math
@@ -16,12 +16,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-WINDOW_STEPS = 64
-MIN_STEPS = 24
+LINE_STEPS, WINDOW_STEPS = 16, 64  # of a forecast; of errors of forecasts
+MIN_LINE_STEPS, MIN_STEPS = 8, 24
+REPLAY_STEPS = LINE_STEPS + 2 * WINDOW_STEPS  # all that a detector remembers comes from so many steps
 SUDDEN, LASTING = 7.0, 4.5  # deviations of one step; of most of the last few
 LASTING_STEPS, LASTING_OF = 3, 4
-LOSS_FLOOR, NORM_FLOOR = 0.004, 0.06  # smallest spread: share of the loss; of the logarithm of the norm
-YOUNG_FACTOR = 2.0  # by how much the spread of a past of `MIN_STEPS` is taken larger; none for a full window
+LOSS_FLOOR, NORM_FLOOR = 0.01, 0.06  # smallest spread, in nats and in the logarithm of the norm
+YOUNG_FACTOR = 2.0  # by how much the spread is taken larger with the first errors; not at all with a full window
 DRIFT = 3.0  # deviations of a step that may still be a healthy one
 
 Signal = Literal["loss", "gradient norm", "not finite"]
@@ -51,12 +52,32 @@ class Verdict(NamedTuple):
         return self.norm_deviations if signal == "gradient norm" else self.loss_deviations
 
 
+class Forecast:
+    """The next value of one signal, from its past."""
+
+    def __init__(self) -> None:
+        self._values: deque[float] = deque(maxlen=LINE_STEPS)
+        self._errors: deque[float] = deque(maxlen=WINDOW_STEPS)
+
+    def add(self, value: float) -> None:
+        """The signal's next value is known."""
+        if len(self._values) >= MIN_LINE_STEPS:
+            self._errors.append(value - _line(self._values))
+        self._values.append(value)
+
+    def expected(self, floor: float) -> tuple[float, float]:
+        """The value to expect next, and the spread around it."""
+        usual = statistics.median(self._errors)
+        spread = 1.4826 * statistics.median(abs(e - usual) for e in self._errors)
+        young = 1 + (YOUNG_FACTOR - 1) * (1 - len(self._errors) / WINDOW_STEPS)
+        return _line(self._values) + usual, max(young * spread, floor)
+
+
 class Detector:
     """Judges steps in their order. `judge` changes nothing; `accept` takes a step that was judged into the past."""
 
     def __init__(self) -> None:
-        self._losses: deque[float] = deque(maxlen=WINDOW_STEPS)
-        self._norms: deque[float] = deque(maxlen=WINDOW_STEPS)
+        self._loss, self._norm = Forecast(), Forecast()
         self.past: deque[tuple[Reading, Verdict]] = deque(maxlen=WINDOW_STEPS)
 
     @classmethod
@@ -70,17 +91,15 @@ class Detector:
     @property
     def ready(self) -> bool:
         """Whether there is a past to judge by."""
-        return len(self._losses) >= MIN_STEPS
+        return len(self.past) >= MIN_STEPS
 
     def judge(self, reading: Reading) -> Verdict:
         """Compare a step with its past; before there is one, only a value that is not finite is an alarm."""
         finite = math.isfinite(reading.loss) and math.isfinite(reading.gradient_norm)
         if not self.ready:
             return Verdict(None if finite else "not finite", math.nan, math.nan, math.nan, 0.0, 0.0)
-        loss, loss_spread = _expected(self._losses)
-        norm, norm_spread = _expected(self._norms)
-        loss_spread = max(loss_spread, LOSS_FLOOR * abs(loss))
-        norm_spread = max(norm_spread, NORM_FLOOR)
+        loss, loss_spread = self._loss.expected(LOSS_FLOOR)
+        norm, norm_spread = self._norm.expected(NORM_FLOOR)
         off_loss = (reading.loss - loss) / loss_spread if finite else math.inf
         off_norm = (_log(reading.gradient_norm) - norm) / norm_spread if finite else math.inf
         verdict = Verdict(None, loss, math.exp(norm), loss_spread, off_loss, off_norm)
@@ -88,8 +107,8 @@ class Detector:
 
     def accept(self, reading: Reading, verdict: Verdict) -> None:
         """The step was healthy: it is what the next ones are compared with."""
-        self._losses.append(reading.loss)
-        self._norms.append(_log(reading.gradient_norm))
+        self._loss.add(reading.loss)
+        self._norm.add(_log(reading.gradient_norm))
         self.past.append((reading, verdict))
 
     def onset(self, step: int, verdict: Verdict) -> int:
@@ -122,16 +141,13 @@ def _lasts(deviations: Sequence[float]) -> bool:
     return far[-1] and sum(far) >= LASTING_STEPS
 
 
-def _expected(values: Iterable[float]) -> tuple[float, float]:
-    """Where a resistant line through the values leads at the next step, and their spread around it."""
+def _line(values: Iterable[float]) -> float:
+    """Where a resistant line through the values leads at the next step."""
     past = list(values)
     half = len(past) // 2
     older, newer = statistics.median(past[:half]), statistics.median(past[half:])
     slope = (newer - older) / (len(past) / 2)
-    middle = (half + len(past) - 1) / 2
-    residuals = [abs(v - newer - slope * (i - middle)) for i, v in enumerate(past)]
-    young = 1 + (YOUNG_FACTOR - 1) * (1 - len(past) / WINDOW_STEPS)
-    return newer + slope * (len(past) - middle), young * 1.4826 * statistics.median(residuals)
+    return newer + slope * (len(past) - (half + len(past) - 1) / 2)
 
 
 def _log(norm: float) -> float:

@@ -7,7 +7,7 @@ not count. Peaks are dense bf16, without sparsity, by the name that the driver g
 
 from typing import NamedTuple
 
-from stages.model.network import Sizes
+from stages.model.sizes import Sizes
 
 
 class Peak(NamedTuple):

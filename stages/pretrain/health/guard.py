@@ -17,7 +17,7 @@ from schemas.training import TrainStep
 from stages.model.engine import Batch, Engine, Taken, TrainingError
 from stages.pretrain.data import Data
 from stages.pretrain.health import monitors
-from stages.pretrain.health.detect import WINDOW_STEPS, Detector, Reading, Verdict
+from stages.pretrain.health.detect import REPLAY_STEPS, Detector, Reading, Verdict
 from stages.pretrain.health.diagnose import Diagnosis, diagnose, reference, suspects
 from stages.pretrain.health.heartbeat import Clock
 from stages.pretrain.health.restart import restart
@@ -82,7 +82,7 @@ class Guard:
             self.left_out.setdefault(suspect.step, set()).add(suspect.sequence - 1)
         first = max((s for s in self.policy.fresh if steps and s <= steps[-1].step), default=1)
         unlike = self.unlearned() | {e.step for e in self.events if e.action == "clip"}
-        healthy = [s for s in steps if s.step >= first and s.step not in unlike][-2 * WINDOW_STEPS :]
+        healthy = [s for s in steps if s.step >= first and s.step not in unlike][-REPLAY_STEPS:]
         self.detector = Detector.after(
             Reading(s.step, s.loss, s.gradient_norm or 0.0, s.learning_rate) for s in healthy
         )

@@ -42,7 +42,7 @@ class RunTrial:
 
     def impossible(self) -> str | None:
         """The first tensor, on whatever rank, with a number that no update makes."""
-        world = self.data.world
+        world = self.engine.layout.world  # ranks of one tensor group hold other parts
         state = {key: piece.local for key, piece in self.engine.state().items()}
         names = [key.removeprefix("weights/") for key in state if key.startswith("weights/")]
         found = [impossible([_tensors(state, name)], BETAS) for name in names]

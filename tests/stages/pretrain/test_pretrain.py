@@ -191,15 +191,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     pretrain: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A NaN in the weights at step 6 ends the run with an error that names the step; nothing after step 4 is kept."""
-    take_step = Engine.step
+    measure = Engine.measure
 
-    def spoiled(self: Engine, batch: Batch, rate: float, step: int) -> Taken:
+    def spoiled(self: Engine, batch: Batch, step: int) -> Taken:
         if step == 6:
             with torch.no_grad():
                 self.network.embedding.weight[0, 0] = float("nan")
-        return take_step(self, batch, rate, step)
+        return measure(self, batch, step)
 
-    monkeypatch.setattr(Engine, "step", spoiled)
+    monkeypatch.setattr(Engine, "measure", spoiled)
     assert pretrain(tmp_path / "out") == 1
     assert "TrainingError: step 6: the loss is nan" in capsys.readouterr().err
     assert not (tmp_path / "out" / "manifest.json").exists()
