@@ -14,7 +14,8 @@ from schemas.corpus import Sha256
 from schemas.manifest import Manifest
 from schemas.tokens import TokenizedDocument, Tokenizer, TokenShard
 from schemas.training import Model
-from stages.model.engine import Batch, Engine, Taken
+from stages.model.engine import Batch, Taken
+from stages.model.native import NativeEngine
 from stages.model.folder import only_model
 from stages.tables import Reader
 from tests.stages.model.token_files import TokenTables, write_tables, write_tokens
@@ -191,15 +192,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     pretrain: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A NaN in the weights at step 6 ends the run with an error that names the step; nothing after step 4 is kept."""
-    measure = Engine.measure
+    measure = NativeEngine.measure
 
-    def spoiled(self: Engine, batch: Batch, step: int) -> Taken:
+    def spoiled(self: NativeEngine, batch: Batch, step: int) -> Taken:
         if step == 6:
             with torch.no_grad():
                 self.network.embedding.weight[0, 0] = float("nan")
         return measure(self, batch, step)
 
-    monkeypatch.setattr(Engine, "measure", spoiled)
+    monkeypatch.setattr(NativeEngine, "measure", spoiled)
     assert pretrain(tmp_path / "out") == 1
     assert "TrainingError: step 6: the loss is nan" in capsys.readouterr().err
     assert not (tmp_path / "out" / "manifest.json").exists()
