@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 from matplotlib import rc_context
@@ -102,19 +102,46 @@ def _finite(values: Sequence[float | None]) -> list[float]:
     return [v if v is not None and math.isfinite(v) else math.nan for v in values]
 
 
-def loss(name: str, title: str, steps: Rows, held_out: Mapping[str, Rows]) -> Markup:
-    """Training loss by step, and held-out losses as points."""
+class Marks(NamedTuple):
+    """Steps to be marked on a curve: of spikes, with their classes, and of checkpoints."""
+
+    spikes: Sequence[tuple[int, str]] = ()
+    checkpoints: Sequence[int] = ()
+
+
+NO_MARKS = Marks()
+
+
+def loss(name: str, title: str, steps: Rows, held_out: Mapping[str, Rows], marks: Marks = NO_MARKS) -> Markup:
+    """Training loss by step, held-out losses as points, spikes marked at the top and checkpoints at the bottom."""
     with _figure(*WIDE) as (figure, axes):
         axes.plot(_column(steps, "step"), _column(steps, "loss"), color=ACCENT, alpha=0.85, label="training")
         for i, (label, rows) in enumerate(held_out.items()):
             marker = "osD^v"[i % 5]
             at, values = _column(rows, "step"), _column(rows, "value")
             axes.plot(at, values, color=INK, linewidth=0.9, marker=marker, markersize=4.5, label=label)
+        words = _mark(axes, marks)
         axes.set_xlabel("step")
         axes.set_title(title)
         axes.legend(loc="best")
         last = next((v for v in reversed(_column(steps, "loss")) if not math.isnan(v)), math.nan)
-        return _svg(figure, name, f"{title}: line chart over {len(steps)} points, ending at {last:.4g}")
+        return _svg(figure, name, f"{title}: line chart over {len(steps)} points, ending at {last:.4g}{words}")
+
+
+def _mark(axes: Any, marks: Marks) -> str:
+    """Draw the marks at the edges of the axes, so that they do not stretch them; in words, how many."""
+    edge, words = axes.get_xaxis_transform(), ""
+    if marks.checkpoints:
+        places = [0.0] * len(marks.checkpoints)
+        axes.plot(marks.checkpoints, places, "|", transform=edge, color=MUTED, markersize=9, label="checkpoint")
+        words += f"; {len(marks.checkpoints)} checkpoints"
+    for i, cause in enumerate(sorted({cause for _, cause in marks.spikes})):
+        at = [step for step, one in marks.spikes if one == cause]
+        axes.vlines(at, 0, 1, transform=edge, color=INK, linewidth=0.7, linestyle=(0, (2, 2)))
+        look = {"color": INK, "markerfacecolor": PAPER if i % 2 else INK, "markersize": 7, "clip_on": False}
+        axes.plot(at, [1.0] * len(at), "v^sD"[i % 4], transform=edge, linestyle="none", label=f"spike: {cause}", **look)
+        words += f"; {len(at)} spikes of class {cause}"
+    return words
 
 
 def bits_per_byte(name: str, rows: Rows, baseline: float) -> Markup:

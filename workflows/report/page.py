@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from workflows.report import NodeLike, charts, corpus, evaluation, formats, stream, training
+from workflows.report import NodeLike, charts, corpus, evaluation, formats, health, stream, training
 from workflows.report.graph import BOX_HEIGHT, BOX_WIDTH, draw
 from workflows.report.summary import Summary, summarize, totals
 from workflows.report.tables import Tables
@@ -130,19 +130,26 @@ def _training(tables: Tables) -> Context | None:
     keys = [*known, *(k for k in held_out if k not in known)]
     if not (keys or models or checkpoints):
         return None
-    parts = [_phase(k, steps.get(k, []), held_out.get(k, []), known.get(k)) for k in keys]
+    spikes, still, times = health.spikes(tables), health.still(tables), health.times(tables)
+    parts = []
+    for key in keys:
+        saved = [c["step"] for c in checkpoints if (c["node"], c["phase"]) == key]
+        marks = charts.Marks([(s["step"], s["cause"]) for s in spikes.get(key, [])], saved)
+        part = _phase(key, (steps.get(key, []), held_out.get(key, [])), known.get(key), marks)
+        parts.append({**part, "spikes": spikes.get(key, []), "still": still.get(key, []), "times": times.get(key)})
     return {"phases": parts, "models": models, "checkpoints": checkpoints}
 
 
-def _phase(key: tuple[int, str], steps: list[Context], held_out: list[Context], summary: Context | None) -> Context:
-    node, phase = key
+def _phase(
+    key: tuple[int, str], rows: tuple[list[Context], list[Context]], summary: Context | None, marks: charts.Marks
+) -> Context:
+    (node, phase), (steps, held_out) = key, rows
     name = f"{phase}-{node}"
     baseline = training.against_baseline(held_out)
     images: list[Markup | None] = []
     if steps:
-        images.append(
-            charts.loss(f"{name}-loss", "loss (nats a token)" if phase != "dpo" else "loss", steps, _losses(held_out))
-        )
+        title = "loss (nats a token)" if phase != "dpo" else "loss"
+        images.append(charts.loss(f"{name}-loss", title, steps, _losses(held_out), marks))
     if baseline:
         model = [r for r in held_out if r["name"] != training.BASELINE and r["bits_per_byte"] is not None]
         images.append(charts.bits_per_byte(f"{name}-bits", model, baseline["baseline"]))

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 
 from schemas.corpus import Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, SourceFile
 from schemas.evaluation import Sample, Score
+from schemas.health import Heartbeat, SpikeEvent, TensorHealth
 from schemas.serving import Endpoint
 from schemas.table import ContractError, Row
 from schemas.tokens import Fertility, MixtureShare, TokenizedDocument, Tokenizer, TokenOrder
@@ -23,6 +24,7 @@ from workflows.report.summary import Summary
 SHOWN: tuple[type[Row], ...] = (
     SourceFile, Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, Tokenizer, Fertility, TokenizedDocument,
     TokenOrder, MixtureShare, TrainStep, BatchLedger, Validation, Checkpoint, Model, Score, Sample, Endpoint,
+    SpikeEvent, TensorHealth, Heartbeat,
 )  # fmt: skip
 CONFIG: dict[str, Any] = {"threads": "1", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
