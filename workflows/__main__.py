@@ -171,6 +171,9 @@ def _trace(verbs: Any) -> None:
     question.add_argument(
         "--document", metavar="ID", help="steps that saw a document: doc_id or its beginning, DOI, path"
     )
+    question.add_argument(
+        "--spikes", action="store_true", help="the run's loss spikes and the documents they are laid on"
+    )
     question.add_argument("--licence", action="store_true", help="tokens by licence and source, up to the last step")
     verb.add_argument("--sample", type=int, metavar="K", help="with --step: its sample K, from 1, with the text")
     verb.add_argument("--json", action="store_true", help="for programs")

@@ -43,6 +43,8 @@ def trace(options: argparse.Namespace, console: "Console") -> int:
         answer, shown = answers.step(training, options.step, None if every else show.MAX_ROWS), show.show_step
     elif options.document is not None:
         answer, shown = answers.document(training, options.document), show.show_document
+    elif options.spikes:
+        answer, shown = answers.spikes(training), show.show_spikes
     elif options.licence:
         answer, shown = answers.licences(training), show.show_licences
     else:

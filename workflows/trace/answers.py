@@ -114,6 +114,23 @@ def _turned(order: TokenOrder, sources: Iterable[str]) -> list[str]:
     return [f"{share} were turned round for fill-in-the-middle: parts in another order, up to 3 tokens of each cut off"]
 
 
+def spikes(training: Training) -> Answer:
+    """Every spike, and the documents of the sequences that it is laid on; their steps are as the ledger has them."""
+    exposure, order = training.exposure(), training.opened.order
+    found = []
+    for event in training.spikes():
+        laid_on = {(s.step, s.sequence): s for s in event.suspects}
+        runs = [
+            r
+            for step in sorted({s for s, _ in laid_on})
+            for r in at_step(exposure, step)
+            if (step, r.sequence) in laid_on
+        ]
+        documents = _documents(training, runs, len(laid_on) * order.sequence_tokens, None)
+        found.append({**event.model_dump(), "documents": documents["documents"]})
+    return {"num_steps": exposure.num_steps, "spikes": found}
+
+
 def document(training: Training, word: str) -> Answer:
     """Every step that saw a document, or why none did."""
     exposure, names = training.exposure(), training.names()

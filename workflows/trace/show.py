@@ -21,7 +21,7 @@ def show_summary(answer: Answer, console: Console, *, every: bool) -> None:  # n
     _line(console, f"{answer['run']}")
     _line(console, f"{answer['num_steps']:,} steps x {size} = {answer['num_tokens']:,} tokens")
     _line(console, f"order {answer['order']}, packing {answer['packing']}, ledger {answer['ledger_digest']}")
-    _line(console, "ask --step N, --step N --sample K, --document ID|DOI|PATH or --licence")
+    _line(console, "ask --step N, --step N --sample K, --spikes, --document ID|DOI|PATH or --licence")
 
 
 def show_step(answer: Answer, console: Console, *, every: bool) -> None:
@@ -45,6 +45,26 @@ def _piece(piece: Answer, console: Console) -> None:
     words = f"its tokens {piece['first_token']:,}..{piece['last_token']:,}; it {begins} and {ends}"
     _line(console, f"\n--- {piece['doc_id'][:ID_CHARS]}, {words} ---", style="dim")
     _line(console, piece["text"])
+
+
+def show_spikes(answer: Answer, console: Console, *, every: bool) -> None:
+    """What each spike was, why, what was done, and the documents that it is laid on."""
+    _line(console, f"{_count(answer['spikes'], 'spike')} in {answer['num_steps']:,} steps")
+    for spike in answer["spikes"]:
+        back = "" if spike["restart_step"] is None else f" to step {spike['restart_step']:,}"
+        loss = f"loss {spike['loss']:.4g}, expected {spike['expected_loss']:.4g}"
+        norm = f"gradient norm {spike['gradient_norm']:.4g}, expected {spike['expected_gradient_norm']:.4g}"
+        _line(console, f"\nstep {spike['step']:,}, since {spike['onset']:,}: {loss}; {norm}")
+        _line(console, f"class {spike['cause']}: {spike['evidence']}; done: {spike['action']}{back}")
+        rows = [
+            (f"{s['step']:,}", f"{s['sequence']:,}", s["source"], f"{s['loss']:.4g}", "yes" if s["left_out"] else "no")
+            for s in spike["suspects"]
+        ]
+        if rows:
+            _table(console, ("step", "sequence", "source", "loss", "left out"), rows, every=every, numbers=(0, 1, 3))
+        named = [(d["doc_id"][:ID_CHARS], _name(d), _ranges(d["pages"]), d["source"]) for d in spike["documents"]]
+        if named:
+            _table(console, ("document", "title", "pages", "source"), named, every=every, numbers=())
 
 
 def show_document(answer: Answer, console: Console, *, every: bool) -> None:

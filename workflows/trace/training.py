@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from schemas.corpus import Document
+from schemas.health import SpikeEvent
 from schemas.manifest import Manifest
 from schemas.table import ContractError, Row
 from schemas.tokens import IndexFile, MixtureShare, TokenizedDocument, Tokenizer, TokenOrder, TokenShard
@@ -26,7 +27,12 @@ READ: tuple[type[Row], ...] = (TokenShard, TokenizedDocument, Tokenizer, TokenOr
 
 def ledger_table(manifest: Manifest) -> str | None:
     """The name of the ledger among the tables of an output."""
-    return next((n for n, o in manifest.outputs.items() if o.contract == BatchLedger.contract()), None)
+    return table_of(manifest, BatchLedger)
+
+
+def table_of(manifest: Manifest, row: type[Row]) -> str | None:
+    """The name of the table of a contract among those of an output."""
+    return next((n for n, o in manifest.outputs.items() if o.contract == row.contract()), None)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,11 @@ class Training:
         """The order of samples, of these token files and no others."""
         readers = (self.tables[TokenOrder], self.tables[MixtureShare], self.tables[IndexFile])
         return open_order(*readers, self.datasets)
+
+    def spikes(self) -> list[SpikeEvent]:
+        """The loss spikes that the run recorded."""
+        name = table_of(self.ledger.manifest, SpikeEvent)
+        return [] if name is None else list(Reader(self.folder / name, SpikeEvent).rows())
 
     def exposure(self) -> Exposure:
         """What the questions are put to; `SettingsError` where token files or index are not what they were."""
