@@ -1,0 +1,138 @@
+"""What watching a run costs: training steps with every monitor on, against the same steps with none.
+
+On: the guard (detector, clock of phases), tensors looked at every 50 steps (by default it is every 100), a watchdog, rows for
+readers, TensorBoard's curves and progress at every step. Off: measure and apply, nothing else. Blocks of 50 steps in turn, over
+two copies of one network, which must have the same weights in the end. The share that watching takes of a step falls with the
+size of the step: what it costs in microseconds is shown too.
+"""
+
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from benchmarks.table import Comparison, Options, main
+from schemas.training import TrainStep
+from stages.model.distributed import World, joined
+from stages.model.engine import Batch, Taken
+from stages.model.network import Network, Sizes
+from stages.pretrain.health.guard import Guard, Policy
+from stages.pretrain.health.heartbeat import Clock, Watchdog
+from stages.pretrain.health.observe import Observer
+from stages.progress import Progress
+
+BLOCK_STEPS, VOCAB = 50, 4096
+
+
+class PlainEngine:
+    """A network and AdamW, with an engine's three calls."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
+
+    def measure(self, batch: Batch, step: int) -> Taken:  # noqa: ARG002 - the interface
+        """Loss and gradient."""
+        loss = self.network(batch.inputs_BT, batch.targets_BT)
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        return Taken(float(loss.detach()), float(norm), batch.targets_BT.numel())
+
+    def apply(self, learning_rate: float, max_norm: float | None = None) -> None:  # noqa: ARG002 - the interface
+        """Change the weights."""
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimizer.step()
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget the gradient."""
+        self._optimizer.zero_grad()
+
+
+class Watched:
+    """Steps with everything on."""
+
+    def __init__(self, network: Network, world: World, folder: Path) -> None:
+        self.clock, self.rows, self.progress = Clock(), [], Progress(folder / "progress.json")
+        data: Any = SimpleNamespace(world=world)
+        engine: Any = PlainEngine(network)
+        self.guard = Guard(engine, data, Policy("skip", BLOCK_STEPS), lambda _: None, list, clock=self.clock)
+        self.observer = Observer(folder, world, self.clock, (network.sizes, network.num_parameters()))
+        self.observer.begin(1, {"steps": (TrainStep, self.rows)})
+
+    def step(self, step: int, batch: Batch) -> None:
+        """One step, seen by all."""
+        taken, event = self.guard.take(step, batch, 1e-3)
+        assert event is None, "a healthy run has no spike"
+        row = TrainStep(
+            phase="pretrain",
+            step=step,
+            num_tokens=step,
+            loss=taken.loss,
+            gradient_norm=taken.gradient_norm,
+            learning_rate=1e-3,
+            tokens_per_second=1.0,
+        )
+        self.rows.append(row)
+        self.observer.step(row, self.progress)
+
+
+def run(options: Options) -> Iterator[Comparison]:
+    """Blocks in turn, the first of each uncounted."""
+    torch.set_num_threads(1)
+    num_blocks = 2 if options.quick else 8
+    with joined() as world, tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        network = Network(Sizes.of_depth(2, VOCAB, 128))
+        plain, watched = PlainEngine(copy.deepcopy(network)), Watched(network, world, Path(folder))
+        on, off = [], []
+        with Watchdog(watched.clock, 0):
+            for block in range(num_blocks + 1):
+                batches = [_batch(block * BLOCK_STEPS + i) for i in range(BLOCK_STEPS)]
+                off.append(_plain(plain, batches))
+                on.append(_watched(watched, batches, block * BLOCK_STEPS))
+    ours, theirs = statistics.median(on[1:]), statistics.median(off[1:])
+    pairs = zip(plain.network.parameters(), network.parameters(), strict=True)
+    equal = all(torch.equal(a, b) for a, b in pairs)
+    yield Comparison("a step, all monitors on", "off", 1e3 * ours, 1e3 * theirs, "ms", theirs / ours, equal)
+    cost = statistics.median(a - b for a, b in zip(on[1:], off[1:], strict=True))
+    share = cost / theirs
+    yield Comparison(
+        f"cost of watching, {1e6 * cost:.0f} us a step",
+        "goal",
+        100 * share,
+        1.0,
+        "% of a step",
+        1 / (100 * share),
+        None,
+    )
+
+
+def _batch(seed: int) -> Batch:
+    tokens = torch.randint(0, VOCAB, (8, 129), generator=torch.Generator().manual_seed(seed))
+    return Batch(tokens[:, :-1], tokens[:, 1:])
+
+
+def _plain(engine: PlainEngine, batches: list[Batch]) -> float:
+    started = time.perf_counter()
+    for step, batch in enumerate(batches):
+        engine.measure(batch, step)
+        engine.apply(1e-3)
+    return (time.perf_counter() - started) / len(batches)
+
+
+def _watched(watched: Watched, batches: list[Batch], first: int) -> float:
+    started = time.perf_counter()
+    for step, batch in enumerate(batches, first + 1):
+        watched.step(step, batch)
+    return (time.perf_counter() - started) / len(batches)
+
+
+if __name__ == "__main__":
+    main("monitors", run)
