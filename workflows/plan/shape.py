@@ -5,7 +5,7 @@ attention follow Narayanan et al. 2021 (arXiv 2104.04473), halved where a kernel
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.base import SettingsError
@@ -74,10 +74,15 @@ def preset(name: str) -> Shape:
 
 
 def of_settings(settings: dict[str, Any], vocab_size: int) -> Shape:
-    """The shape that a training stage's settings give: sizes that are not given follow from `depth`."""
+    """The shape that a training stage's settings give: that of its preset, or sizes that follow from `depth` where not given."""
     depth = settings["depth"]
+    named = PRESETS.get(settings.get("preset") or "")
+    if named is not None:
+        return replace(named, vocab_size=vocab_size)
     width = settings.get("width") or WIDTH_PER_LAYER * depth
     num_heads = settings.get("num_heads") or max(1, width // HEAD_SIZE)
     num_kv_heads = settings.get("num_kv_heads") or (num_heads // 2 if num_heads % 2 == 0 else num_heads)
     hidden_width = settings.get("hidden_width") or 64 * math.ceil(width * 8 / 3 / 64)
-    return Shape(depth, width, num_heads, num_kv_heads, hidden_width, vocab_size, settings["tie_embeddings"])
+    return Shape(
+        depth, width, num_heads, num_kv_heads, hidden_width, vocab_size, settings.get("tie_embeddings") is not False
+    )

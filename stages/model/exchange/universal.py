@@ -43,7 +43,7 @@ def _weight(file: Path) -> Tensor:
     weight = state.get("param") if isinstance(state, Mapping) else state
     if not isinstance(weight, Tensor):
         raise ContractError(str(file), [f"expected a tensor or a dict with `param`, found {type(state).__name__}"])
-    return weight
+    return weight.detach()
 
 
 def _named(found: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # else it is compiled, under a lock, for minutes
 deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
 network = hugging_face.read(source).network()
-config = {"train_batch_size": 2, "zero_optimization": {"stage": 1}, "bf16": {"enabled": True}}
+config = {"train_batch_size": 2, "zero_optimization": {"stage": 1}}
 config |= {"optimizer": {"type": "AdamW", "params": {"lr": 0.0, "torch_adam": True}}}
 engine, *_ = deepspeed.initialize(model=network, model_parameters=list(network.parameters()), config=config)
 tokens = torch.randint(0, 203, (2, 16))
