@@ -27,6 +27,8 @@ from benchmarks.parse_policies import (
 )
 from benchmarks.parse_text import text_tier
 from benchmarks.table import Comparison, Options, main
+from stages.parse import PARSERS
+from stages.parse.parsers import lacking
 from stages.parse.router.model import Model, load
 from stages.parse.router.price import Campaign, Document, steps
 from stages.parse.train.fit import Labelled, label, train
@@ -45,17 +47,15 @@ PICTURES = ("scan-clean", "scan-noisy", "scan-lowres")
 BATCHES = (1, 4, 16, 64, 256)
 
 
-def engines() -> tuple[str, ...]:
-    """The OCR engines of this machine that the router knows."""
-    from stages.parse import Parse
-
-    return tuple(e for e in Parse().engines() if e in load().parsers)
+def parsers() -> tuple[str, ...]:
+    """The parsers of this machine that the router knows."""
+    return tuple(p for p in PARSERS if p in load().parsers and not lacking([p], None))
 
 
 def labelled(pages: Iterable[Known]) -> list[Labelled]:
     """Pages, read by every engine and scored."""
     readings = Readings(BUILD / "parse-readings")
-    names = engines()
+    names = parsers()
     return [label(k, {n: readings.read(k.path, k.index, n) for n in names}) for k in pages]
 
 
@@ -67,7 +67,7 @@ def run(options: Options) -> Iterator[Comparison]:
         yield from text_tier(folder)
     if "papers" in parts and folder.is_dir():
         rows = labelled(papers(folder, 24 if options.quick else 10**9))
-        yield from compare("papers", Field.of(rows, engines()), load())
+        yield from compare("papers", Field.of(rows, parsers()), load())
         yield from routed(rows)
     if {"generated", "budget"} & set(parts):
         count = QUICK_GENERATED if options.quick else NUM_GENERATED
@@ -154,7 +154,7 @@ def _throughput(what: str, field: Field, ours: Sequence[Move], best: int) -> Com
 
 def routed(rows: Sequence[Labelled]) -> Iterator[Comparison]:
     """With all the seconds there are: pictures that are read, and good pages that are read for nothing."""
-    model, names = load(), engines()
+    model, names = load(), parsers()
     expected = model.expect([r.page for r in rows], names)
     sent = (expected.gains > 0).any(axis=1)
     scans = [i for i, r in enumerate(rows) if r.known.kind in PICTURES]
@@ -181,8 +181,8 @@ def generalizes(rows: Sequence[Labelled]) -> Iterator[Comparison]:
     shares, found = [], []
     for seed in range(SEEDS):
         out = set(held_out(list(FAMILIES), seed))
-        model = train([r for r in [*rows, *more] if r.known.group not in out], engines())
-        field = Field.of([r for r in rows if r.known.group in out], engines())
+        model = train([r for r in [*rows, *more] if r.known.group not in out], parsers())
+        field = Field.of([r for r in rows if r.known.group in out], parsers())
         found += list(compare(f"held-out layouts {seed}", field, model))
         shares.append(share("", field, model).ratio)
     for what, peer in dict.fromkeys((f.what.partition(": ")[2], f.peer.partition(" (")[0]) for f in found):
@@ -197,7 +197,7 @@ def generalizes(rows: Sequence[Labelled]) -> Iterator[Comparison]:
 
 def kept(rows: Sequence[Labelled]) -> Iterator[Comparison]:
     """Seconds spent of a budget where documents come so many at a time, against AdaParse's rule on as many pages."""
-    names = engines()
+    names = parsers()
     expected = load().expect([r.page for r in rows], names)
     rng = np.random.default_rng(0)
     picks = [rng.integers(0, len(rows), 8) for _ in range(1500)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.parse.router.model import LAYER, PICTURE, Model, columns, feature_table
+from stages.parse.router.model import LAYER, Model, columns, expected_gain, feature_table
 from stages.parse.router.price import steps
 from stages.parse.router.trees import Floats
 from stages.parse.train.fit import Labelled
@@ -87,8 +87,8 @@ def adaparse(field: Field, model: Model, parser: int, batch: int = 256) -> list[
     """
     name = field.parsers[parser]
     table = feature_table([r.page for r in field.rows])
-    theirs = model.parsers[name].quality.predict(columns(table, PICTURE))
     layer = model.layer.predict(columns(table, LAYER))
+    theirs = layer + expected_gain(name, model.parsers[name].quality, table, layer)
     moves: list[tuple[int, int]] = []
     for start in range(0, len(field.rows), batch):
         pages = [i for i in range(start, min(start + batch, len(field.rows))) if theirs[i] > layer[i]]

@@ -14,21 +14,25 @@ Answer = Callable[[dict[str, Any]], Reply]
 
 @contextmanager
 def servers() -> Iterator[Callable[[Answer], int]]:
-    """Starts servers, each of which answers every POST as its function says of the body; gives their ports."""
+    """Starts servers, each of which answers every POST as its function says of the body; gives their ports.
+
+    A body that is no JSON is there as its bytes, under `data`.
+    """
     running: list[ThreadingHTTPServer] = []
 
     def start(answer: Answer) -> int:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                data = self.rfile.read(int(self.headers["content-length"]))
+                body = {"data": data} if data[:1] != b"{" else json.loads(data)
                 body |= {"path": self.path, "key": self.headers["authorization"]}
                 status, reply = answer(body)
-                data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
+                answered = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
+                self.send_header("content-length", str(len(answered)))
                 self.end_headers()
-                self.wfile.write(data)
+                self.wfile.write(answered)
 
             def log_message(self, format: str, *_: object) -> None:  # noqa: A002, ARG002 - the parent's signature
                 return

@@ -97,11 +97,18 @@ def parser() -> argparse.ArgumentParser:
     for verb, do in ((ask, commands.ask), (stop, commands.stop), (doctor, commands.doctor)):
         verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
         verb.set_defaults(do=do)
+    try_out = _recipe_verb(verbs, "pilot", commands.pilot, "what parse's budget buys, on a sample of the documents")
+    try_out.add_argument("--documents", default="200", metavar="N", help="documents to draw, or all (default: 200)")
     learn = verbs.add_parser("train-router", help="learn which pages are worth reading again (see parse.budget)")
     learn.add_argument("--pages", type=int, default=240, help="generated pages to read (default: 240, 20 minutes)")
     learn.add_argument(
-        "--data", type=Path, metavar="DIR", help="papers with their texts, laid out as docs/design/007-parse.md says"
+        "--data", type=Path, metavar="DIR", help="papers with their texts, laid out as docs/design/009-parse.md says"
     )
+    learn.add_argument(
+        "--parsers", action="append", metavar="NAME", help="learn this parser (default: all that are installed)"
+    )
+    learn.add_argument("--served-url", default="", metavar="URL", help="learn the model behind this URL too")
+    learn.add_argument("--served-model", default="", metavar="NAME", help="the name by which that server knows it")
     learn.add_argument("--folder", type=Path, default=PACKAGE_ROOT / "build", help="where pages and readings are kept")
     learn.add_argument("--out", type=Path, default=WEIGHTS, help="the weights; the plot goes beside them")
     learn.set_defaults(do=commands.train_router)

@@ -84,6 +84,15 @@ def plan(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def pilot(options: argparse.Namespace, console: Console) -> int:
+    """`parsl pilot`: what parse's budget buys, on a sample of the documents."""
+    from workflows.pilot import pilot as run_pilot
+
+    root = load_site(options.site).root
+    overrides = options.read_overrides(options.set, options.settings)
+    return run_pilot(options, load_recipe(options.recipe, root, overrides, {}).nodes, console)
+
+
 def doctor(options: argparse.Namespace, console: Console) -> int:
     """`parsl doctor`: the traps of a site, found against expected."""
     from workflows.doctor import report as report_findings

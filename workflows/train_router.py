@@ -1,14 +1,14 @@
 """`parsl train-router`: learn where reading a page again pays, from generated pages and from papers with their texts."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from stages.base import SettingsError
-from stages.parse import Parse
+from stages.parse import PARSERS, Parse
 
 if TYPE_CHECKING:
     from stages.parse.train.fit import Labelled
@@ -16,37 +16,57 @@ if TYPE_CHECKING:
 
 def train_router(options: argparse.Namespace, console: Console) -> int:
     """Make pages, read them, train, write the weights and the calibration plot; what was read before is kept."""
-    engines = Parse().engines()
-    if not engines:
-        raise SettingsError("train-router needs an OCR engine: install Tesseract, or pip install -e '.[train_router]'")
+    stage = Parse.parse({"price": 0, "parsers": _parsers(options), **_server(options)})
     try:
+        from stages.parse.parsers import lacking
+        from stages.parse.schedule import reading_options
         from stages.parse.train.fit import calibration_plot, train
     except ImportError as error:
         raise SettingsError(f"train-router needs {error.name}: pip install -e '.[train_router]'") from error
+    if problems := lacking(stage.reader_names(), reading_options(stage).server):
+        raise SettingsError("\n".join(f"train-router: {p}" for p in problems))
     rows: list[Labelled] = []
-    for row in labelled(options, engines):
+    for row in labelled(options, stage):
         rows.append(row)
         if len(rows) % 20 == 0:
             console.print(f"  {len(rows)} pages")
-    model = train(rows, engines)
+    model = train(rows, stage.reader_names())
     model.save(options.out)
     plot = options.out.with_suffix(".png")
     calibration_plot(model, plot)
-    console.print(f"router    {options.out} ({options.out.stat().st_size} bytes), calibration {plot}", markup=False)
+    words = f"of {', '.join(stage.reader_names())} ({options.out.stat().st_size} bytes), calibration {plot}"
+    console.print(f"router    {options.out} {words}", markup=False)
     return 0
 
 
-def labelled(options: argparse.Namespace, engines: Sequence[str]) -> Iterator["Labelled"]:
-    """Pages that every engine reads, and more of which only the text layer is learned."""
+def labelled(options: argparse.Namespace, stage: Parse) -> Iterator["Labelled"]:
+    """Pages that every parser reads, and more that are read by those only that look at the text layer."""
+    from stages.parse.parsers import cost
+    from stages.parse.schedule import reading_options
     from stages.parse.train.fit import label
     from stages.parse.train.gold import papers
     from stages.parse.train.pages import generated
     from stages.parse.train.readings import Readings
 
     folder: Path = options.folder
-    readings = Readings(folder / "parse-readings")
+    readings = Readings(folder / "parse-readings", reading_options(stage))
     known = generated(folder / "parse-pages", options.pages)
     for page in [*known, *(papers(options.data) if options.data else ())]:
-        yield label(page, {e: readings.read(page.path, page.index, e) for e in engines})
-    more = generated(folder / "parse-pages", 4 * options.pages, seed=1, pixels=False)
-    yield from (label(page, {}) for page in more)
+        yield label(page, {p: readings.read(page.path, page.index, p) for p in stage.reader_names()})
+    of_layer = [p for p in stage.reader_names() if cost(p) == "text"]
+    for page in generated(folder / "parse-pages", 4 * options.pages, seed=1, pixels=False):
+        yield label(page, {p: readings.read(page.path, page.index, p) for p in of_layer})
+
+
+def _parsers(options: argparse.Namespace) -> list[str]:
+    """The parsers that are named, or all that are installed, and a server's model where one is given."""
+    if options.parsers:
+        return list(options.parsers)
+    from stages.parse.parsers import lacking
+
+    here = [name for name in PARSERS if name != "served" and not lacking([name], None)]
+    return here + ["served"] * bool(options.served_url)
+
+
+def _server(options: argparse.Namespace) -> dict[str, str]:
+    return {k: getattr(options, k) for k in ("served_url", "served_model") if getattr(options, k)}

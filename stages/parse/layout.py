@@ -32,6 +32,9 @@ SHORT, SLIGHTLY_SHORT = 0.2, 0.05  # of a column's width
 DIGITS = re.compile(r"\d+")
 PAGE_NUMBER = re.compile(r"(page|seite|p) #( (of|von) #| #)?|# (of|von) #")
 NO_WORD = re.compile(r"[^\w#]+")
+PREFIXES = {"title": "# ", "section": "## ", "subsection": "### "}
+MARKUP = "#|$-*<"  # what Markdown's blocks begin with
+MARKDOWN_TITLE = re.compile(r"\A\s*# (.{10,300})$", re.MULTILINE)
 ENDS_SENTENCE = re.compile(r"""[.!?:;]["'”’)\]]*$""")
 
 
@@ -65,10 +68,10 @@ class Joined:
         self._starts.append(None)
         gap, margins = usual_gap(body), right_margins(body)
         for i, line in enumerate(body):
-            text = clean(self._joiner.inside(line.text))
+            text = clean(line.text if line.kind == "verbatim" else self._joiner.inside(line.text))
             if text:
                 self._separate(text, line, gap, new_page=self._starts[-1] is None)
-                self._append(text)
+                self._append(PREFIXES.get(line.kind, "") + text)
                 row = is_row(line, margins) or self._goes_on_a_table(line)
                 self._last = line, right_edge(body, i), row
 
@@ -90,9 +93,11 @@ class Joined:
     def _separate(self, text: str, line: Line, gap: float, *, new_page: bool) -> None:
         if self._last is not None:
             above, edge, short = self._last
-            if in_table(above, line):
+            if (apart := between(above, line, new_page=new_page)) is not None:
+                self._append(apart)
+            elif in_table(above, line):
                 self._append("\n")
-            elif breaks(above, line, gap, edge, new_page=new_page):
+            elif above.kind == line.kind == "text" and breaks(above, line, gap, edge, new_page=new_page):
                 self._append("\n\n")
             elif short:
                 self._append("\n")
@@ -107,6 +112,17 @@ class Joined:
     def _append(self, text: str) -> None:
         self.pieces.append(text)
         self.length += len(text)
+
+
+def between(above: Line, line: Line, *, new_page: bool) -> str | None:
+    """What stands between two lines one of which is Markdown; None where their places and words have to tell."""
+    if above.kind == line.kind == "text":
+        return None
+    if above.kind == line.kind == "row" and not new_page:
+        return "\n"
+    if "verbatim" not in {above.kind, line.kind} or ends_paragraph(above, line) or line.text[0] in MARKUP:
+        return "\n\n"
+    return None
 
 
 def without_heads(pages: Sequence[Page]) -> list[list[Line]]:
@@ -172,7 +188,7 @@ def rows(lines: Sequence[Line]) -> list[Line]:
     """Lines with those put together that follow each other on one row: superscripts, cells, parts of a formula."""
     found: list[Line] = []
     for line in lines:
-        if found and _same_row(found[-1], line):
+        if found and found[-1].kind == line.kind == "text" and _same_row(found[-1], line):
             found[-1] = _put_together(found[-1], line)
         else:
             found.append(line)
@@ -227,7 +243,11 @@ def is_row(line: Line, margins: Sequence[float]) -> bool:
 
 def spread(line: Line) -> float:
     """A line's width a character, in font sizes; 0 for one that goes on over more rows than one."""
-    return 0.0 if LINE_HYPHEN in line.text else (line.right - line.left) / (len(line.text) * max(line.size, 1e-6))
+    return (
+        0.0
+        if line.kind != "text" or LINE_HYPHEN in line.text
+        else (line.right - line.left) / (len(line.text) * max(line.size, 1e-6))
+    )
 
 
 def in_table(above: Line, line: Line) -> bool:
@@ -255,7 +275,7 @@ def breaks(above: Line, line: Line, gap: float, edge: float, *, new_page: bool =
     if abs(above.size - line.size) > 0.2 * size:
         return True
     if new_page or line.top > above.top + 0.5 * size:  # the next column, or page
-        return ended or not (line.text[0].islower() or above.text[-1] in HYPHENS)
+        return ends_paragraph(above, line)
     if above.bottom - line.top > gap + 0.35 * size:
         return True
     missing = (edge - above.right) / max(edge - above.left, 1.0)
@@ -263,9 +283,17 @@ def breaks(above: Line, line: Line, gap: float, edge: float, *, new_page: bool =
     return missing > SHORT or (ended and (indented or (missing > SLIGHTLY_SHORT and not line.text[0].islower())))
 
 
+def ends_paragraph(above: Line, line: Line) -> bool:
+    """Whether a paragraph ends between two lines, by their words alone."""
+    return ENDS_SENTENCE.search(above.text) is not None or not (line.text[0].islower() or above.text[-1] in HYPHENS)
+
+
 def heading(pages: Sequence[Page]) -> str | None:
     """The largest text of the first page, if it is larger than the rest and long enough for a title."""
     lines = pages[0].lines if pages else ()
+    if lines and lines[0].kind == "verbatim":
+        found = MARKDOWN_TITLE.search(lines[0].text)
+        return found[1].strip() if found else None
     words = [line for line in lines if sum(c.isalpha() for c in line.text) >= 3]
     if len(words) < 3:
         return None

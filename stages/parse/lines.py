@@ -6,8 +6,14 @@ from typing import Literal, NamedTuple
 LINE_HYPHEN = "\ufffe"  # PDFium's sign for a hyphen at a line's end, the next line following at once
 
 
+Kind = Literal["text", "title", "section", "subsection", "row", "verbatim"]
+
+
 class Line(NamedTuple):
-    """A line and its box, in points from the page's lower left corner; `size` is the height of its font."""
+    """A line and its box, in points from the page's lower left corner; `size` is the height of its font.
+
+    A table's `row` is Markdown already; `verbatim` is Markdown of a whole page, without a box.
+    """
 
     text: str
     left: float
@@ -15,6 +21,7 @@ class Line(NamedTuple):
     right: float
     top: float
     size: float
+    kind: Kind = "text"
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,19 @@ class Page:
         return self.verdict in {"no text", "garbled", "suspect"}
 
     @property
+    def is_lost(self) -> bool:
+        """Whether nobody could read the page; `parser` says why."""
+        return self.parser.startswith("none: ")
+
+    @property
     def text(self) -> str:
         """The lines as they are, for judging them."""
         return "\n".join(line.text for line in self.lines)
+
+
+def verbatim(text: str, width: float, height: float) -> Line:
+    """Markdown of a whole page, in the middle of it."""
+    return Line(text, 0.0, height / 2, width, height / 2, 0.0, "verbatim")
 
 
 def lost(number: int, reason: str) -> Page:

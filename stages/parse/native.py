@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from stages.parse.jats import XmlError, jats_text, plain_xml_text, read_tree
+from stages.parse.tei import TEI, tei_text
 
 TEXT_KEYS = ("text", "content", "body", "abstract")
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -108,6 +109,8 @@ def _xml(media_type: str, data: bytes) -> tuple[str, str | None, str]:
         root = read_tree(data)
         if media_type == "application/jats+xml":
             return (*jats_text(root), "jats")
+        if root.tag == TEI:
+            return (*tei_text(root), "tei")
         text = plain_xml_text(root)
     except XmlError as error:
         raise NativeError(error.reason, error.detail) from error

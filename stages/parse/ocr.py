@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, Protocol
 
-from stages.parse.lines import Line
+from stages.parse.lines import Line, Page
 
-DPI = {"rapidocr": 110, "tesseract": 200}
 MIN_SCORE = 0.5
 MIN_COLUMN_LINES = 5
 MAX_CROSSING = 0.4  # of the lines may cross the gutter between two columns
@@ -34,6 +33,24 @@ class Engine(Protocol):
 def engine(name: str, language: str) -> Engine:
     """The engine, loaded once in a process."""
     return Tesseract(language) if name == "tesseract" else Rapid()
+
+
+class Pictured:
+    """An engine as a parser of pages."""
+
+    def __init__(self, name: str, language: str, dpi: int) -> None:
+        self.name, self.dpi = name, dpi
+        self._engine = engine(name, language)
+
+    def read(self, path: str, index: int) -> Page:
+        """A page's lines, read from its picture."""
+        from stages.parse import pdf
+
+        document = pdf.open_pdf(path)
+        pixels, scale, (width, height) = pdf.render(document, index, self.dpi)
+        document.close()
+        lines = self._engine.read(pixels, scale, height)
+        return Page(index + 1, width, height, lines, parser=self.name, origin="ocr")
 
 
 class Rapid:

@@ -3,7 +3,8 @@
 A worker takes one task at a time and says on its pipe which page it is at, so that whoever lost it knows where. The pool
 kills a worker (with whatever it started) at the time limit of a page or of a document, sets a limit of address space,
 and starts a new one for each that is gone. A task whose worker dies is tried again, twice, because a kill from outside says
-nothing of the task. Workers end with the process that made them, however it ends.
+nothing of the task. Tasks that wait for a service have workers of their own, so that they never keep a processor idle.
+Workers end with the process that made them, however it ends.
 """
 
 import contextlib
@@ -57,6 +58,7 @@ class Worker:
 
     process: Any
     connection: Connection
+    waits: bool
     ready: bool = False
     task: Any = None
     tries: int = 0
@@ -66,12 +68,13 @@ class Worker:
 
 
 class Pool:
-    """Runs `work` on tasks in `num_workers` processes; answers come as they are ready."""
+    """Runs `work` on tasks in `num_workers` processes, and `num_waiting` more for tasks that wait; answers as they come."""
 
-    def __init__(self, work: Work, num_workers: int, limits: Limits) -> None:
-        self._work, self._limits, self._num_workers = work, limits, num_workers
+    def __init__(self, work: Work, num_workers: int, limits: Limits, num_waiting: int = 0) -> None:
+        self._work, self._limits = work, limits
+        self._num_workers = {False: num_workers, True: num_waiting}
         self._context = multiprocessing.get_context("spawn")  # no state of ours, no threads of pyarrow
-        self._queue: deque[tuple[Any, int]] = deque()
+        self._queues: dict[bool, deque[tuple[Any, int]]] = {False: deque(), True: deque()}
         self._idle: list[Worker] = []
         self._busy: list[Worker] = []
 
@@ -85,15 +88,16 @@ class Pool:
     @property
     def num_tasks(self) -> int:
         """Tasks that wait or are worked on."""
-        return len(self._queue) + len(self._busy)
+        return sum(map(len, self._queues.values())) + len(self._busy)
 
     def processes(self) -> list[int]:
         """Process ids of the workers, busy ones first."""
         return [w.process.pid for w in [*self._busy, *self._idle]]
 
-    def submit(self, task: Any, *, first: bool = False) -> None:
-        """Add a task, behind or before all that wait."""
-        (self._queue.appendleft if first else self._queue.append)((task, 0))
+    def submit(self, task: Any, *, first: bool = False, waits: bool = False) -> None:
+        """Add a task, behind or before all others; `waits` says that it does little but wait for a service."""
+        queue = self._queues[waits]
+        (queue.appendleft if first else queue.append)((task, 0))
 
     def answers(self) -> Iterator[tuple[Any, Any]]:
         """Wait until something is done; (task, answer) pairs, an answer being a `Lost` where there is none."""
@@ -107,22 +111,30 @@ class Pool:
                 yield worker.task, answer
 
     def _assign(self) -> None:
-        while self._queue and len(self._busy) < self._num_workers:
-            worker = self._idle.pop() if self._idle else self._start()
-            worker.task, worker.tries = self._queue.popleft()
-            worker.page, worker.started = 0, time.monotonic()
-            worker.heard = worker.started
-            self._busy.append(worker)
-            with contextlib.suppress(BrokenPipeError):  # it is dead already: `_hear` finds out
-                worker.connection.send(worker.task)
+        for waits, queue in self._queues.items():
+            while queue and sum(w.waits == waits for w in self._busy) < self._num_workers[waits]:
+                worker = next((w for w in reversed(self._idle) if w.waits == waits), None)
+                if worker is None:
+                    worker = self._start(waits=waits)
+                else:
+                    self._idle.remove(worker)
+                self._give(worker, *queue.popleft())
 
-    def _start(self) -> Worker:
+    def _give(self, worker: Worker, task: Any, tries: int) -> None:
+        worker.task, worker.tries = task, tries
+        worker.page, worker.started = 0, time.monotonic()
+        worker.heard = worker.started
+        self._busy.append(worker)
+        with contextlib.suppress(BrokenPipeError):  # it is dead already: `_hear` finds out
+            worker.connection.send(worker.task)
+
+    def _start(self, *, waits: bool) -> Worker:
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self._work, self._limits.max_memory_bytes, os.getpid())
         process = self._context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
         theirs.close()
-        return Worker(process, ours)
+        return Worker(process, ours, waits)
 
     def _hear(self, worker: Worker) -> Any:
         """What a worker says: an answer, or `None` for a sign of life."""
@@ -148,7 +160,7 @@ class Pool:
         self._busy.remove(worker)
         _end(worker)
         if worker.tries + 1 < MAX_TRIES:
-            self._queue.appendleft((worker.task, worker.tries + 1))
+            self._queues[worker.waits].appendleft((worker.task, worker.tries + 1))
             return None
         return Lost("crashed", f"the worker ended {MAX_TRIES} times, by {_cause(worker.process.exitcode)}", worker.page)
 

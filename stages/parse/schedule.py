@@ -1,8 +1,9 @@
-"""The parse stage: sources to workers, pages that need it to OCR, documents out in the order of the sources.
+"""The parse stage: sources to workers, pages that need it to another parser, documents out in the order of the sources.
 
-Two kinds of task share the workers: reading a source, and reading one page's picture, so that a long scan is read by all
-of them. A page at which a worker hung or crashed is left out of its document and the document read again; its span then
-says why. At most `WINDOW` sources a worker are open at a time; with a budget, `AHEAD` more, which the router compares.
+Three kinds of task share the workers: reading a source, reading one page of it again, so that a long scan is read by all of
+them, and asking GROBID. A page at which a worker hung or crashed is left out of its document and the document read again;
+its span then says why. A page that nobody could read again keeps its layer, and says why. At most `WINDOW` sources a worker
+are open at a time; with a budget, `AHEAD` more, which the router compares.
 """
 
 from collections.abc import Mapping
@@ -10,17 +11,19 @@ from dataclasses import dataclass, field, replace
 
 from schemas.corpus import Document, SourceFile
 from schemas.table import ContractError
-from stages.base import num_workers
+from stages.base import SettingsError, num_workers
 from stages.parse import Parse
 from stages.parse.lines import Page, lost
-from stages.parse.ocr import DPI
+from stages.parse.parsers import Options, Server, cost, dpi, lacking
 from stages.parse.pool import Limits, Lost, Pool
 from stages.parse.store import Store
-from stages.parse.worker import OcrTask, ReadTask, Refused, Text, Unfinished, finish, work
+from stages.parse.worker import GrobidTask, PageTask, ReadTask, Refused, Text, Unfinished, finish, work
 from stages.tables import Outputs, Reader
 
 WINDOW = 8
 MAX_LOST_PAGES = 5  # of one document at which workers hung or crashed; then it is dropped
+MAX_FAILURES = 20  # of a service in a row, from where on it is taken to be gone
+GROBID = "grobid"
 
 
 @dataclass
@@ -30,7 +33,9 @@ class Entry:
     row: SourceFile
     task: ReadTask | None = None
     pages: Unfinished | None = None
-    wanted: Mapping[int, str] | None = None  # pages that OCR is to read, and by which engine; None before that is known
+    wanted: Mapping[int, str] | None = (
+        None  # pages that are to be read again, by which parser; None before that is known
+    )
     read: dict[int, Page] = field(default_factory=dict)
     result: Text | Refused | None = None
 
@@ -42,19 +47,32 @@ class Entry:
 
 def parse(stage: Parse, sources: Reader, outputs: Outputs) -> None:
     """Write a document, or drop the source with a reason, for every source of this shard."""
-    engines = (stage.engine(),) if stage.budget is None else stage.engines()
-    read_by = [f"{engine} {stage.ocr_dpi or DPI.get(engine, 0)}" for engine in engines]
-    limits = Limits(stage.page_seconds, stage.document_seconds, stage.max_memory_bytes)
-    store = Store(outputs.folder, outputs.shard, f"{', '.join(read_by)} {stage.ocr_language}")
+    options = reading_options(stage)
+    names = stage.reader_names()
+    if problems := lacking(names, options.server):
+        raise SettingsError("\n".join(f"parse: {p}" for p in problems))
+    read_by = [f"{name} {dpi(name, options)}" for name in names] + [GROBID] * bool(stage.grobid_url)
+    store = Store(outputs.folder, outputs.shard, f"{', '.join(read_by)} {options.language} {stage.served_prompt}")
     outputs.progress.start("documents", sources.num_rows)
-    with Pool(work, num_workers(), limits) as pool:
-        if stage.budget is None:
-            Schedule(stage, sources, pool, store).run(outputs)
-        else:
+    limits = Limits(stage.page_seconds, stage.document_seconds, stage.max_memory_bytes)
+    with Pool(work, num_workers(), limits, stage.service_requests) as pool:
+        if stage.is_routed:
             routed = Routed(stage, sources, pool, store)
             routed.run(outputs)
             print(routed.router.summary(), flush=True)
+        else:
+            Schedule(stage, sources, pool, store).run(outputs)
     store.remove()
+
+
+def reading_options(stage: Parse) -> Options:
+    """How the stage's settings have pages read."""
+    server = None
+    if stage.served_url:
+        server = Server(
+            stage.served_url, stage.served_model, stage.served_prompt, stage.service_seconds, stage.served_max_tokens
+        )
+    return Options(stage.ocr_language, stage.ocr_dpi, server)
 
 
 class Schedule:
@@ -62,8 +80,9 @@ class Schedule:
 
     def __init__(self, stage: Parse, sources: Reader, pool: Pool, store: Store) -> None:
         self.stage, self.pool, self.store, self.sources = stage, pool, store, sources
-        self.engine = stage.engine()
-        self.num_ocr_pages = 0
+        self.options = reading_options(stage)
+        self.num_pages_again = 0
+        self.num_failures = 0  # of services, in a row
         self.window = WINDOW * num_workers()
         self._entries: dict[int, Entry] = {}
 
@@ -83,7 +102,7 @@ class Schedule:
             while (result := self._result(written)) is not None:
                 _write(self._entries.pop(written).row, result, outputs)
                 written += 1
-            outputs.progress.reach(written, ocr_pages=self.num_ocr_pages)
+            outputs.progress.reach(written, pages_again=self.num_pages_again)
 
     def _advance(self, outputs: Outputs) -> None:
         """Decide what is to be decided in order; see `Routed`."""
@@ -103,14 +122,18 @@ class Schedule:
         if row.blob is None and row.record is None:
             entry.result = Refused("no content", "neither a file nor a record")
             return
-        stage, ocr = self.stage, self.engine != "none"
-        task = ReadTask(index, row.media_type, path, row.record, stage.max_pages, stage.min_chars, ocr)
-        entry.task = replace(task, route=stage.budget is not None)
+        stage = self.stage
+        task = ReadTask(
+            index, row.media_type, path, row.record, stage.max_pages, stage.min_chars, bool(stage.readers())
+        )
+        entry.task = replace(task, route=stage.is_routed or bool(stage.grobid_url), markdown=stage.markdown)
         self.pool.submit(entry.task)
 
-    def _take(self, entry: Entry, task: ReadTask | OcrTask, answer: object) -> None:
-        if isinstance(task, OcrTask):
+    def _take(self, entry: Entry, task: ReadTask | PageTask | GrobidTask, answer: object) -> None:
+        if isinstance(task, PageTask):
             self._take_page(entry, task, answer)
+        elif isinstance(task, GrobidTask):
+            self._take_whole(entry, answer)
         elif isinstance(answer, Lost):
             self._take_loss(entry, task, answer)
         elif isinstance(answer, Unfinished):
@@ -130,34 +153,84 @@ class Schedule:
     def _know_pages(self, entry: Entry) -> None:
         """Without a budget, the pages that need it are read."""
         assert entry.pages is not None
-        self._read(entry, {p.number: self.engine for p in entry.pages.pages if p.needs_ocr})
+        reader = self.stage.reader_names()[:1]
+        self._read(entry, {p.number: reader[0] for p in entry.pages.pages if reader and p.needs_ocr})
 
     def _read(self, entry: Entry, wanted: Mapping[int, str]) -> None:
-        """Have pages read from their pictures, before other work, each by its engine."""
+        """Have pages read again, before other work, each by its parser."""
         assert entry.task is not None
         entry.wanted = wanted
         for number in sorted(wanted, reverse=True):
             known = self.store.get(entry.row.source_id, number)
             if known is None:
-                dpi = self.stage.ocr_dpi or DPI[wanted[number]]
-                task = OcrTask(entry.task.index, entry.task.path, number, wanted[number], self.stage.ocr_language, dpi)
-                self.pool.submit(task, first=True)
+                task = PageTask(entry.task.index, entry.task.path, number, wanted[number], self.options)
+                self.pool.submit(task, first=True, waits=cost(wanted[number]) == "service")
             else:
                 entry.read[number] = known
+        if self.stage.grobid_url and not wanted:
+            self._read_whole(entry)
+        else:
+            self._finish_if_read(entry)
+
+    def _read_whole(self, entry: Entry) -> None:
+        """Have GROBID read a document of which no page is read from its picture."""
+        assert entry.pages is not None
+        assert entry.task is not None
+        numbers = range(1, len(entry.pages.pages) + 1)
+        known = [self.store.get(entry.row.source_id, number) for number in numbers]
+        if all(known):
+            self._take_whole(entry, tuple(known))
+            return
+        task = GrobidTask(
+            entry.task.index, entry.task.path, len(numbers), self.stage.grobid_url, self.stage.service_seconds
+        )
+        self.pool.submit(task, first=True, waits=True)
+
+    def _take_page(self, entry: Entry, task: PageTask, answer: object) -> None:
+        page = lost(task.number, answer.reason) if isinstance(answer, Lost) else answer
+        assert isinstance(page, Page)
+        if page.is_lost:
+            page = lost(task.number, f"{task.parser}: {page.parser.removeprefix('none: ')}")
+        else:
+            self.store.put(entry.row.source_id, page)
+        entry.read[task.number] = page
+        self.num_pages_again += 1
+        if cost(task.parser) == "service":
+            self._judge(page)
         self._finish_if_read(entry)
 
-    def _take_page(self, entry: Entry, task: OcrTask, answer: object) -> None:
-        if isinstance(answer, Page):
-            entry.read[task.number] = answer
-            self.store.put(entry.row.source_id, answer)
-            self.num_ocr_pages += 1
-        elif isinstance(answer, Lost):
-            entry.read[task.number] = lost(task.number, answer.reason)
-        self._finish_if_read(entry)
+    def _take_whole(self, entry: Entry, answer: object) -> None:
+        """GROBID's pages; the layer of all of them where it failed."""
+        assert entry.pages is not None
+        reason = answer.reason if isinstance(answer, Lost) else ""
+        pages = answer if isinstance(answer, tuple) else ()
+        if pages and pages[0].is_lost:
+            reason, pages = pages[0].parser.removeprefix("none: "), ()
+        if not pages:
+            pages = tuple(lost(p.number, f"{GROBID}: {reason}") for p in entry.pages.pages)
+        else:
+            for page in pages:
+                self.store.put(entry.row.source_id, page)
+        entry.read = {page.number: page for page in pages}
+        self._judge(pages[0])
+        self._finish(entry)
+
+    def _judge(self, page: Page) -> None:
+        """Stop where a service is gone: a corpus of cheap text is not what was asked for."""
+        self.num_failures = self.num_failures + 1 if page.is_lost else 0
+        if self.num_failures >= MAX_FAILURES:
+            raise SettingsError(
+                f"parse: {MAX_FAILURES} requests in a row have failed, the last with {page.parser.removeprefix('none: ')!r}; "
+                "start the server and run the same command again: what was read is kept"
+            )
 
     def _finish_if_read(self, entry: Entry) -> None:
-        if entry.pages is not None and entry.wanted is not None and len(entry.wanted) == len(entry.read):
-            entry.result = finish(entry.pages.pages, entry.pages.title, self.stage.min_chars, entry.read)
+        if entry.wanted is not None and len(entry.wanted) == len(entry.read):
+            self._finish(entry)
+
+    def _finish(self, entry: Entry) -> None:
+        assert entry.pages is not None
+        entry.result = finish(entry.pages.pages, entry.pages.title, self.stage.min_chars, entry.read)
 
 
 class Routed(Schedule):
@@ -165,11 +238,11 @@ class Routed(Schedule):
 
     def __init__(self, stage: Parse, sources: Reader, pool: Pool, store: Store) -> None:
         from stages.parse.router.price import AHEAD
-        from stages.parse.router.route import Router
+        from stages.parse.router.route import Router, campaign, weights
 
         super().__init__(stage, sources, pool, store)
-        assert stage.budget is not None
-        self.router = Router(stage.budget, stage.engines(), sources.num_rows, store.num_shards)
+        spending = campaign(stage.budget, stage.price, sources.num_rows, store.num_shards)
+        self.router = Router(weights(stage), stage.reader_names(), spending)
         self.window += AHEAD
         self._num_seen = self._num_decided = 0
 
@@ -178,11 +251,11 @@ class Routed(Schedule):
 
     def _advance(self, outputs: Outputs) -> None:
         while (entry := self._entries.get(self._num_seen)) is not None and entry.is_known:
-            self.router.see(entry.pages.pages if entry.pages else ())
+            self.router.see(entry.row.source_id, entry.pages.pages if entry.pages else ())
             self._num_seen += 1
         while self.router.can_decide:
             entry = self._entries[self._num_decided]
-            choices = self.router.decide(entry.row.source_id)
+            choices = self.router.decide()
             self._num_decided += 1
             outputs["routes"].write([c.route for c in choices])
             if entry.pages is not None:

@@ -1,4 +1,4 @@
-"""What a worker process does with one task: read a source, or read one page of a PDF from its picture."""
+"""What a worker process does with one task: read a source, read one page of a PDF again, or send a PDF to GROBID."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,12 +8,16 @@ from schemas.corpus import PageSpan
 from stages.parse.garble import better
 from stages.parse.layout import document_text, heading
 from stages.parse.lines import Page, lost
+from stages.parse.parsers import Options, parser
 from stages.parse.pool import At
 
 
 @dataclass(frozen=True)
 class ReadTask:
-    """Read a source. `skip` names pages that an earlier try was lost at, and how; `route` asks for a PDF's pages."""
+    """Read a source. `skip` names pages that an earlier try was lost at, and how.
+
+    `ocr` asks for the pages of a PDF one of which is to be read again, `route` for the pages of any.
+    """
 
     index: int
     media_type: str
@@ -24,18 +28,29 @@ class ReadTask:
     ocr: bool
     skip: Mapping[int, str] = field(default_factory=dict)
     route: bool = False
+    markdown: bool = False
 
 
 @dataclass(frozen=True)
-class OcrTask:
-    """Read page `number` (from 1) of a PDF from its picture."""
+class PageTask:
+    """Read page `number` (from 1) of a PDF again."""
 
     index: int
     path: str
     number: int
-    engine: str
-    language: str
-    dpi: int
+    parser: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class GrobidTask:
+    """Have a PDF of `num_pages` read by GROBID."""
+
+    index: int
+    path: str
+    num_pages: int
+    url: str
+    timeout_seconds: float
 
 
 @dataclass(frozen=True)
@@ -63,11 +78,16 @@ class Refused:
     detail: str = ""
 
 
-def work(task: ReadTask | OcrTask) -> Iterator[At | Text | Unfinished | Refused | Page]:
-    """Signs of life, then the answer: a `Page` for an `OcrTask`, one of the others for a `ReadTask`."""
-    if isinstance(task, OcrTask):
+def work(
+    task: ReadTask | PageTask | GrobidTask,
+) -> Iterator[At | Text | Unfinished | Refused | Page | tuple[Page, ...]]:
+    """Signs of life, then the answer: a `Page` for a `PageTask`, pages for a `GrobidTask`, else one of the others."""
+    if isinstance(task, PageTask):
         yield At(task.number)
-        yield read_picture(task)
+        yield parser(task.parser, task.options).read(task.path, task.number - 1)
+    elif isinstance(task, GrobidTask):
+        yield At(1)
+        yield read_by_grobid(task)
     elif task.media_type == "application/pdf":
         yield from read_pdf(task)
     else:
@@ -91,6 +111,7 @@ def read_native(task: ReadTask) -> Text | Refused:
 def read_pdf(task: ReadTask) -> Iterator[At | Text | Unfinished | Refused]:
     """Text of a PDF, or its pages if some of them need OCR."""
     from stages.parse import pdf
+    from stages.parse.structure import structured
 
     try:
         document = pdf.open_pdf(task.path)
@@ -105,7 +126,8 @@ def read_pdf(task: ReadTask) -> Iterator[At | Text | Unfinished | Refused]:
             pages.append(lost(number, task.skip[number]))
         else:
             yield At(number)
-            pages.append(pdf.read_page(document, number - 1))
+            page = pdf.read_page(document, number - 1)
+            pages.append(structured(document, page) if task.markdown and page.verdict == "good" else page)
     title = pdf.metadata_title(document)
     document.close()
     if task.route or (task.ocr and any(page.needs_ocr for page in pages)):
@@ -114,33 +136,37 @@ def read_pdf(task: ReadTask) -> Iterator[At | Text | Unfinished | Refused]:
         yield finish(pages, title, task.min_chars)
 
 
-def read_picture(task: OcrTask) -> Page:
-    """A page's lines, read from its picture."""
-    from stages.parse import pdf
-    from stages.parse.ocr import engine
+def read_by_grobid(task: GrobidTask) -> tuple[Page, ...]:
+    """A PDF's pages as GROBID has them; one page that is lost where it has none."""
+    from stages.parse.grobid import read_document
+    from stages.parse.web import ServiceError
 
-    document = pdf.open_pdf(task.path)
-    pixels, scale, (width, height) = pdf.render(document, task.number - 1, task.dpi)
-    document.close()
-    lines = engine(task.engine, task.language).read(pixels, scale, height)
-    return Page(task.number, width, height, lines, parser=task.engine, origin="ocr")
+    try:
+        return read_document(task.url, task.path, task.num_pages, task.timeout_seconds)
+    except ServiceError as error:
+        return (lost(1, error.reason),)
 
 
 def finish(
     pages: Sequence[Page], title: str | None, min_chars: int, read: Mapping[int, Page] | None = None
 ) -> Text | Refused:
-    """A PDF's text from its pages and, for those that needed it, what OCR read."""
+    """A PDF's text from its pages and those that were read again."""
     chosen = [_chosen(page, (read or {}).get(page.number)) for page in pages]
     text, spans = document_text(chosen)
     return _if_enough(text, spans, title or heading(chosen), min_chars)
 
 
 def _chosen(page: Page, read: Page | None) -> Page:
-    if read is not None and read.parser.startswith("none") and page.verdict != "garbled":
-        return page if page.lines else read
-    if read is not None:
+    """The better of a page's two readings; a layer that stays because nobody read the page again says so."""
+    if read is None:
+        return replace(page, lines=(), parser="none: garbled") if page.verdict == "garbled" else page
+    if read.parser == "grobid":
+        return replace(read, width=page.width, height=page.height)
+    if not read.is_lost:
         return better(page, read)
-    return replace(page, lines=(), parser="none: garbled") if page.verdict == "garbled" else page
+    if page.verdict == "garbled" or not page.lines:
+        return read
+    return replace(page, parser=f"{page.parser} ({read.parser.removeprefix('none: ')})")
 
 
 def _if_enough(text: str, spans: Sequence[PageSpan], title: str | None, min_chars: int) -> Text | Refused:

@@ -1,7 +1,8 @@
 """What the router expects of a page: the quality of its text layer, and by each parser a quality and a time.
 
 The layer's quality and each parser's are learned apart (boosted trees on `Features`), because the first needs no OCR to
-learn from and so sees many more pages, each on the features that mean the same in every journal; the difference is calibrated on pages that were left out. Seconds are a line in
+learn from and so sees many more pages, each on the features that mean the same in every journal; the difference is calibrated on pages that were left out. Of a
+parser that reads the layer itself, the gain is learned as it is, and a broken layer gains nothing. Seconds are a line in
 what a parser's time goes with: the page's area and the lines that one expects on it. A page with features that no page
 of the training had is read as if it were at the edge of what was seen, and counted: `strange` warns of such a corpus.
 """
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from stages.parse.features import Features
 from stages.parse.garble import SUSPECT_BITS
 from stages.parse.lines import Page
+from stages.parse.parsers import cost
 from stages.parse.router.calibrate import Calibration
 from stages.parse.router.trees import Floats, Trees
 
@@ -26,6 +28,7 @@ WEIGHTS = Path(__file__).with_name("weights.json")
 SCANNED = 0.5  # of the page a picture, or of the characters hidden
 MAX_ERRORS = 0.02  # of the characters
 MIN_GAIN = 0.05  # expected; less than that is noise of two readings that are equally good
+MIN_GAIN_OF_LAYER = 0.01  # of a parser that reads the layer too: what it does not mend it leaves as it is
 MAX_STRANGE_SHARE = 0.2  # of a corpus's pages; from there on the router should be trained on pages like them
 MARGIN = 0.25  # of a feature's range, outside of which a page is strange
 LAYER = (  # what tells a layer's worth whatever the journal: no counts, no sizes, nothing of its layout
@@ -58,7 +61,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Parser:
-    """What is known of a parser: its quality, what a predicted gain is worth, its seconds a page."""
+    """What is known of a parser: its quality (or gain, see `inputs`), what a predicted gain is worth, its seconds a page."""
 
     quality: Trees
     calibration: Calibration
@@ -80,15 +83,16 @@ class Model:
         known = tuple(p for p in parsers if p in self.parsers)
         table = feature_table(pages)
         layer = ruled(pages, self.layer.predict(columns(table, LAYER)))
-        pictures = columns(table, PICTURE)
-        predicted = [self.parsers[p].quality.predict(pictures) - layer for p in known]
+        predicted = [expected_gain(p, self.parsers[p].quality, table, layer) for p in known]
         gains = [self.parsers[p].calibration(g) for p, g in zip(known, predicted, strict=True)]
         seconds = [seconds_of(table, self.parsers[p].seconds) for p in known]
         empty = np.array([p.verdict == "empty" for p in pages], dtype=bool)
         found = _columns(gains, (len(pages), len(known)))
         broken = np.array([p.needs_ocr for p in pages], dtype=bool)[:, None]
-        found = np.where(broken, np.maximum(found, MIN_GAIN), found)
-        found = np.where((found > 0) & ((found < MIN_GAIN) | typeset(table)[:, None]), 0.0, found)
+        of_layer = np.array([cost(p) == "text" for p in known], dtype=bool)
+        found = np.where(broken, np.where(of_layer, 0.0, np.maximum(found, MIN_GAIN)), found)
+        least = np.where(of_layer, MIN_GAIN_OF_LAYER, MIN_GAIN)
+        found = np.where((found > 0) & ((found < least) | typeset(table)[:, None]), 0.0, found)
         shape = (len(pages), len(known))
         return Expected(
             known,
@@ -133,6 +137,17 @@ def load(file: Path = WEIGHTS) -> Model:
 def feature_table(pages: Sequence[Page]) -> Floats:
     """The features of pages, a row each."""
     return np.array([p.features for p in pages], dtype=float).reshape(len(pages), len(Features._fields))
+
+
+def inputs(parser: str, table: Floats) -> Floats:
+    """The features that a parser's trees see: of the picture, to tell its quality; of the layer, to tell a gain over it."""
+    return columns(table, LAYER if cost(parser) == "text" else PICTURE)
+
+
+def expected_gain(parser: str, trees: Trees, table: Floats, layer: Floats) -> Floats:
+    """What a parser's trees say that it gains over a layer of that quality."""
+    found = trees.predict(inputs(parser, table))
+    return found if cost(parser) == "text" else found - layer
 
 
 def columns(table: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:

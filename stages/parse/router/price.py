@@ -57,13 +57,21 @@ class Document(NamedTuple):
 class Campaign:
     """Spends `total` seconds, or `page_share` of the pages, on `num_documents` documents that come one by one.
 
-    Call `see` for every document in order, and `decide` for every document in order, up to `AHEAD` behind; `decide` of
+    With a `fixed_price` it spends what that takes, and documents need not be seen ahead. Call `see` for every document in order, and `decide` for every document in order, up to `AHEAD` behind; `decide` of
     the last `AHEAD` comes when all have been seen.
     """
 
-    def __init__(self, num_documents: int, *, total: float | None = None, page_share: float | None = None) -> None:
+    def __init__(
+        self,
+        num_documents: int,
+        *,
+        total: float | None = None,
+        page_share: float | None = None,
+        fixed_price: float | None = None,
+    ) -> None:
         self.num_documents, self.total, self.page_share = num_documents, total, page_share
-        self.spent, self.price = 0.0, 0.0
+        self.is_fixed = fixed_price is not None
+        self.spent, self.price = 0.0, fixed_price or 0.0
         self.num_seen, self.num_pages = 0, 0
         self._waiting: deque[Document] = deque()
         self._ahead = np.zeros(NUM_BINS)  # seconds of the steps of documents that wait, by rate
@@ -81,17 +89,19 @@ class Campaign:
     @property
     def budget(self) -> float:
         """What may be spent in all, as far as is known by now."""
+        if self.is_fixed:
+            return float("inf")
         if self.page_share is not None:
             return self.page_share * self.num_pages * self.num_documents / max(self.num_seen, 1)
         return self.total or 0.0
 
     def decide(self) -> dict[int, int]:
         """The parser (by its column) of each page of the next document that gets one; the price is `price`."""
-        if self.num_seen == self.num_documents:
+        if self.num_seen == self.num_documents and not self.is_fixed:
             self._last = self._last if self._last is not None else self._greedy()
             self._waiting.popleft()
             return self._last.popleft()
-        self.price = self._clearing_price()
+        self.price = self.price if self.is_fixed else self._clearing_price()
         document = self._waiting.popleft()
         chosen: dict[int, int] = {}
         for step in document.steps:

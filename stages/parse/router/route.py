@@ -4,19 +4,26 @@ Rules come first, with the verdict of `garble.judge` as their reason; they settl
 and that an empty page stays empty. All else is the model's expectation and the campaign's price.
 """
 
+import hashlib
 import re
 from collections import Counter, deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from schemas.corpus import Route
+from stages.base import SettingsError
+from stages.parse import Parse
 from stages.parse.lines import Page
+from stages.parse.parsers import cost
 from stages.parse.router.model import MAX_STRANGE_SHARE, Expected, Model, load
 from stages.parse.router.price import AHEAD, Campaign, Document, steps
 
 BUDGET = re.compile(r"(?P<number>[\d.]+) ?(?P<unit>s|%|h)")
+TIE, GOLDEN = 1e-3, 0.618034
+CHEAP = 0.01  # of a page that is read from its picture: what another look at its layer counts
 RULES = ("no text", "garbled", "suspect")
 
 
@@ -29,23 +36,20 @@ class Choice(NamedTuple):
 
 
 class Router:
-    """Decides for `num_documents` documents what a budget is spent on; `shard` is this one's share of a sum of hours."""
+    """Decides, by what a model expects, which pages a campaign has read again by which of `parsers`."""
 
-    def __init__(self, budget: str, engines: Sequence[str], num_documents: int, num_shards: int = 1) -> None:
-        self.model: Model = load()
-        self.engines = tuple(engines)
-        self.campaign = campaign(budget, num_documents, num_shards)
+    def __init__(self, model: Model, parsers: Sequence[str], campaign: Campaign) -> None:
+        self.model, self.parsers, self.campaign = model, tuple(parsers), campaign
         self.counts: Counter[str] = Counter()
-        self._waiting: deque[tuple[Sequence[Page], Expected]] = deque()
+        self._waiting: deque[tuple[str, Sequence[Page], Expected]] = deque()
         self._num_seen = self._num_decided = 0
 
-    def see(self, pages: Sequence[Page]) -> None:
+    def see(self, doc_id: str, pages: Sequence[Page]) -> None:
         """The next document was read; it has no pages if it is no PDF."""
         read = [p for p in pages if p.features]
-        expected = self.model.expect(read, self.engines)
-        seconds = np.ones_like(expected.seconds) if self.campaign.page_share is not None else expected.seconds
-        self.campaign.see(Document(tuple(steps(expected.gains, seconds)), len(read)))
-        self._waiting.append((read, expected))
+        expected = self.model.expect(read, self.parsers)
+        self.campaign.see(document(doc_id, expected, by_page=self.campaign.page_share is not None))
+        self._waiting.append((doc_id, read, expected))
         self._num_seen += 1
         self.counts.update(pages=len(read), strange=int(expected.strange.sum()))
 
@@ -53,12 +57,13 @@ class Router:
     def can_decide(self) -> bool:
         """Whether enough is known to decide the next document."""
         waiting = self._num_seen - self._num_decided
-        return waiting > 0 and (self._num_seen == self.campaign.num_documents or waiting > AHEAD)
+        ahead = 0 if self.campaign.is_fixed else AHEAD
+        return waiting > 0 and (self._num_seen == self.campaign.num_documents or waiting > ahead)
 
-    def decide(self, doc_id: str) -> list[Choice]:
+    def decide(self) -> list[Choice]:
         """The choice for each page of the next document that the free pass could read."""
         chosen = self.campaign.decide()
-        pages, expected = self._waiting.popleft()
+        doc_id, pages, expected = self._waiting.popleft()
         self._num_decided += 1
         return [self._choice(doc_id, page, expected, i, chosen.get(i)) for i, page in enumerate(pages)]
 
@@ -78,7 +83,8 @@ class Router:
         """What was spent, at which price, and a warning if the pages are not like those that the router knows."""
         campaign = self.campaign
         unit = "pages" if campaign.page_share is not None else "s expected"
-        words = f"router: {campaign.spent:.1f} of {campaign.budget:.1f} {unit} spent, last price {campaign.price:.3g}"
+        spent = f"{campaign.spent:.1f}" + ("" if campaign.is_fixed else f" of {campaign.budget:.1f}")
+        words = f"router: {spent} {unit} spent, {'' if campaign.is_fixed else 'last '}price {campaign.price:.3g}"
         strange = self.counts["strange"] / max(self.counts["pages"], 1)
         if strange > MAX_STRANGE_SHARE:
             words += f"; WARNING: {strange:.0%} of the pages are unlike those that the router was trained on"
@@ -86,9 +92,34 @@ class Router:
         return words
 
 
-def campaign(budget: str, num_documents: int, num_shards: int = 1) -> Campaign:
-    """A campaign from the setting: seconds a document, a share of the pages, or hours of a processor in all."""
-    found = BUDGET.fullmatch(budget)
+def document(doc_id: str, expected: Expected, *, by_page: bool = False) -> Document:
+    """What a document's pages may gain; with `by_page`, each page that is read from its picture costs one.
+
+    Pages that are expected to gain alike get gains apart by a hair, so that a price lies between any two of them.
+    """
+    digest = hashlib.sha256(doc_id.encode()).digest()
+    hair = 1 + TIE * ((int.from_bytes(digest[:6]) / 2**48 + np.arange(len(expected.layer))[:, None] * GOLDEN) % 1)
+    pages = [CHEAP if cost(p) == "text" else 1.0 for p in expected.parsers]
+    seconds = np.broadcast_to(pages, expected.seconds.shape) if by_page else expected.seconds
+    return Document(tuple(steps(expected.gains * hair, seconds)), len(expected.layer))
+
+
+def weights(stage: Parse) -> Model:
+    """The router's weights; `SettingsError` where they do not know a parser that the budget may be spent on."""
+    model = load(Path(stage.weights).expanduser()) if stage.weights else load()
+    if unknown := [name for name in stage.reader_names() if name not in model.parsers]:
+        known = ", ".join(model.parsers)
+        raise SettingsError(
+            f"parse.parsers: the router has not learned {', '.join(unknown)}, it knows {known}; parsl train-router teaches it"
+        )
+    return model
+
+
+def campaign(budget: str | None, price: float | None, num_documents: int, num_shards: int = 1) -> Campaign:
+    """A campaign from the settings: seconds a document, a share of the pages, hours of a processor in all, or a price."""
+    if price is not None:
+        return Campaign(num_documents, fixed_price=price)
+    found = BUDGET.fullmatch(budget or "")
     assert found is not None
     number = float(found["number"])
     match found["unit"]:

@@ -2,8 +2,8 @@
 
     python -m stages.parse.router.show PARSE_OUTPUT [--sample 12]
 
-Writes `routing.html` into the output's folder, one file with pictures inside. The curve is the expected gain of all pages
-by the seconds that it would take, best rate first. The sample is the pages that gained most, those that the price left
+Writes `routing.html` into the output's folder, one file with pictures inside. The curve is the expected quality of all pages
+by the seconds that it would take, best rate first, with what would have come of other documents like these. The sample is the pages that gained most, those that the price left
 out, and some at random. It opens PDFs in this process, so look at corpora that you trust.
 """
 
@@ -13,7 +13,7 @@ import html
 import io
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,20 @@ from schemas.corpus import SourceFile
 from schemas.manifest import Manifest
 from stages.parse import pdf
 from stages.parse.layout import document_text
+from stages.parse.router.curve import Curve, Interval
+from stages.parse.router.price import Document, Step
+from stages.parse.router.route import RULES
 from stages.tables import Reader
 
 DPI = 60
+READ = {"gain", *RULES}  # the reasons of pages that were read again
+NUM_POINTS = 40
 MAX_CHARS = 2500
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}
 .page{display:grid;grid-template-columns:auto 1fr 1fr;gap:1rem;margin:1.5rem 0;border-top:1px solid #ddd;padding-top:1rem}
 .page img{width:20rem;border:1px solid #ccc}pre{white-space:pre-wrap;font-size:12px;margin:0;max-height:28rem;overflow:auto}
-h3{grid-column:1/-1;margin:0;font-size:1rem}polyline{fill:none;stroke:#1d4f7c;stroke-width:2}"""
+h3{grid-column:1/-1;margin:0;font-size:1rem}polyline{fill:none;stroke:#1d4f7c;stroke-width:2}polygon{fill:#1d4f7c22}"""
 
 Routes = Sequence[dict[str, Any]]
 
@@ -58,33 +63,54 @@ def _counts(routes: Routes) -> str:
 
 
 def _curve(routes: Routes) -> str:
-    """Expected gain against seconds, and where this run is."""
-    useful = sorted((r for r in routes if r["gain"] > 0), key=lambda r: -r["gain"] / max(r["seconds"], 1e-9))
-    points, gain, seconds = [(0.0, 0.0)], 0.0, 0.0
-    for r in useful:
-        gain, seconds = gain + r["gain"], seconds + r["seconds"]
-        points.append((seconds, gain))
-    chosen = [r for r in routes if r["parser"] != "pypdfium2" and r["gain"] > 0]
-    here = sum(r["seconds"] for r in chosen), sum(r["gain"] for r in chosen)
-    line = " ".join(f"{_x(s, seconds):.1f},{_y(g, gain):.1f}" for s, g in points)
+    """Expected quality against seconds, its intervals, and where this run is."""
+    curve = Curve(*_documents(routes))
+    points = [(curve.seconds(p).value, curve.quality(p)) for p in curve.prices(NUM_POINTS)]
+    chosen = [r for r in routes if r["reason"] in READ and r["gain"] > 0]
+    spent = sum(r["seconds"] for r in chosen) / curve.num_documents
+    here = curve.quality(0).value - curve.gain(0).value + sum(r["gain"] for r in chosen) / len(routes)
+    most = max(points[-1][0], spent, 1e-9)
+    low, high = min(q.low for _, q in points), max(q.high for _, q in points)
+    x = [20 + 600 * s / most for s, _ in points]
+    y = _scale(low, high)
+    line = " ".join(f"{a:.1f},{y(q.value):.1f}" for a, (_, q) in zip(x, points, strict=True))
+    edge = [f"{a:.1f},{y(q.high):.1f}" for a, (_, q) in zip(x, points, strict=True)]
+    edge += [f"{a:.1f},{y(q.low):.1f}" for a, (_, q) in zip(x[::-1], points[::-1], strict=True)]
     return (
-        f'<h2>Gain by seconds</h2><svg width=640 height=260 role="img"><polyline points="{line}"/>'
-        f'<circle cx="{_x(here[0], seconds):.1f}" cy="{_y(here[1], gain):.1f}" r="6" fill="#b3402a"/></svg>'
-        f"<p>This run: {here[1]:.1f} pages' worth of quality in {here[0]:.0f} s expected; all that gains: {gain:.1f} in {seconds:.0f} s."
+        f'<h2>Quality by seconds</h2><svg width=640 height=260 role="img"><polygon points="{" ".join(edge)}"/>'
+        f'<polyline points="{line}"/><circle cx="{20 + 600 * spent / most:.1f}" cy="{y(here):.1f}" r="6" fill="#b3402a"/></svg>'
+        f"<p>This run: a quality of {here:.3f} a page expected for {spent:.3g} s a document. All that gains: "
+        f"{_interval(points[-1][1])} for {points[-1][0]:.3g} s; nothing: {_interval(points[0][1])}. The band holds 95 of 100 "
+        "samples of as many documents."
     )
 
 
-def _x(seconds: float, most: float) -> float:
-    return 20 + 600 * seconds / max(most, 1e-9)
+def _documents(routes: Routes) -> tuple[list[Document], list[float]]:
+    """Every document's pages that would gain, and the summed quality of its layers."""
+    by_document: dict[str, list[dict[str, Any]]] = {}
+    for route in routes:
+        by_document.setdefault(route["doc_id"], []).append(route)
+    documents = []
+    for pages in by_document.values():
+        useful = [r for r in pages if r["gain"] > 0 and r["seconds"] > 0]
+        documents.append(
+            Document(tuple(Step(r["gain"] / r["seconds"], r["seconds"], r["page"], 0) for r in useful), len(pages))
+        )
+    return documents, [sum(r["quality"] for r in pages) for pages in by_document.values()]
 
 
-def _y(gain: float, most: float) -> float:
-    return 240 - 220 * gain / max(most, 1e-9)
+def _interval(found: Interval) -> str:
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _scale(low: float, high: float) -> Callable[[float], float]:
+    """Where a quality is on the picture, in pixels from its top."""
+    return lambda value: 240 - 220 * (value - low) / max(high - low, 1e-9)
 
 
 def _sample(routes: Routes, count: int) -> list[dict[str, Any]]:
     """Pages that gained most, that were too dear, and any: a third each."""
-    read = sorted((r for r in routes if r["parser"] != "pypdfium2"), key=lambda r: -r["gain"])
+    read = sorted((r for r in routes if r["reason"] in READ), key=lambda r: -r["gain"])
     dear = sorted((r for r in routes if r["reason"].endswith("price")), key=lambda r: -r["gain"])
     others = random.Random(0).sample(list(routes), min(count, len(routes)))  # noqa: S311 - a sample, no secret
     third = max(count // 3, 1)

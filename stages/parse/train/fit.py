@@ -1,23 +1,26 @@
 """Train the router: pages whose text is known, what the free pass and each OCR engine make of them, boosted trees.
 
 Predictions are calibrated out of fold, a fold being families of layouts that the others do not have, so that the gains
-are as true for a new journal as they can be known to be. Pages that no engine has read still teach what a text layer is
+are as true for a new journal as they can be known to be; parsers that read pictures have one calibration, which cannot change their order. Pages that no engine has read still teach what a text layer is
 worth. With pages of a user's own (any `Known`) the router learns their corpus.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from stages.parse import pdf
 from stages.parse.layout import document_text
 from stages.parse.lines import Page
+from stages.parse.parsers import cost
 from stages.parse.router.calibrate import isotonic, reliability
-from stages.parse.router.model import LAYER, PICTURE, Model, Parser, columns, cost_table, feature_table, ruled
+from stages.parse.router.model import LAYER, Model, Parser, columns, cost_table, feature_table, inputs, ruled
 from stages.parse.router.trees import Floats, Trees, fit
 from stages.parse.score import score
+from stages.parse.score.markup import plain
 from stages.parse.train.pages import Known
 from stages.parse.train.readings import Reading
 
@@ -35,8 +38,9 @@ class Labelled:
 
 
 def page_text(page: Page) -> str:
-    """A page's text as it would be in a document of this page alone."""
-    return document_text([page])[0]
+    """A page's words as they would be in a document of this page alone, without signs of Markdown."""
+    text = document_text([page])[0]
+    return plain(text) if any(line.kind != "text" for line in page.lines) else text
 
 
 def label(known: Known, readings: Mapping[str, Reading]) -> Labelled:
@@ -52,27 +56,49 @@ def label(known: Known, readings: Mapping[str, Reading]) -> Labelled:
 def train(rows: Sequence[Labelled], parsers: Iterable[str]) -> Model:
     """A model of `parsers` from labelled pages, with its calibration plots' points in `facts`."""
     table = feature_table([r.page for r in rows])
-    signs, pictures = columns(table, LAYER), columns(table, PICTURE)
+    signs = columns(table, LAYER)
     layer = np.array([r.layer for r in rows])
     folds = _folds([r.known.group for r in rows])
-    guessed = ruled([r.page for r in rows], _out_of_fold(signs, layer, folds))
-    found: dict[str, Parser] = {}
-    plots = {}
-    for name in parsers:
-        have = np.array([i for i, r in enumerate(rows) if name in r.read])
-        quality = np.array([rows[i].read[name][0] for i in have])
-        gain = quality - layer[have]
-        predicted = _out_of_fold(pictures[have], quality, folds[have]) - guessed[have]
-        calibration = isotonic(predicted, gain)
-        plots[name] = [[round(v, 4) for v in point] for point in reliability(calibration(predicted), gain)]
-        seconds = _seconds(table[have], np.array([rows[i].read[name][1] for i in have]))
-        found[name] = Parser(_trees(pictures[have], quality), calibration, seconds)
+    guessed = ruled([r.page for r in rows], _out_of_fold(signs, layer, folds, _trees))
+    fitted = {name: _fitted(name, rows, table, (layer, guessed, folds)) for name in parsers}
+    plots, found = {}, {}
+    for name, mine in fitted.items():
+        alike = [f for other, f in fitted.items() if (cost(other) == "text") == (cost(name) == "text")]
+        calibration = isotonic(np.concatenate([f.predicted for f in alike]), np.concatenate([f.gain for f in alike]))
+        plots[name] = [[round(v, 4) for v in p] for p in reliability(calibration(mine.predicted), mine.gain)]
+        found[name] = Parser(mine.trees, calibration, mine.seconds)
     facts = {"pages": len(rows), "read": {n: sum(n in r.read for r in rows) for n in found}, "calibration": plots}
     return Model(_trees(signs, layer), found, table.min(axis=0), table.max(axis=0), facts)
 
 
+class Fitted(NamedTuple):
+    """A parser's trees, its pages' gains as predicted out of fold and as they are, its seconds."""
+
+    trees: Trees
+    predicted: Floats
+    gain: Floats
+    seconds: tuple[float, ...]
+
+
+def _fitted(name: str, rows: Sequence[Labelled], table: Floats, layers: tuple[Floats, Floats, Floats]) -> Fitted:
+    """Learn a parser from the pages that it read; `layers` are their qualities, as they are and as predicted, and folds."""
+    have = np.array([i for i, r in enumerate(rows) if name in r.read])
+    layer, guessed, folds = (values[have] for values in layers)
+    quality = np.array([rows[i].read[name][0] for i in have])
+    seen, of_layer = inputs(name, table[have]), cost(name) == "text"
+    target, grow = (quality - layer, _trees) if of_layer else (quality, _shrubs)
+    predicted = _out_of_fold(seen, target, folds, grow) - (0.0 if of_layer else guessed)
+    seconds = _seconds(table[have], np.array([rows[i].read[name][1] for i in have]))
+    return Fitted(grow(seen, target), predicted, quality - layer, seconds)
+
+
 def _trees(table: Floats, quality: Floats) -> Trees:
     return fit(table, quality, num_trees=60 if len(table) < 400 else 120, min_leaf=max(6, len(table) // 80))
+
+
+def _shrubs(table: Floats, quality: Floats) -> Trees:
+    """Few splits of many rows each: readings are few, and parsers are compared by differences that are small."""
+    return fit(table, quality, num_trees=30, min_leaf=max(6, len(table) // 4))
 
 
 def _folds(groups: Sequence[str]) -> Floats:
@@ -81,13 +107,13 @@ def _folds(groups: Sequence[str]) -> Floats:
     return np.array([numbers[g] for g in groups])
 
 
-def _out_of_fold(table: Floats, target: Floats, folds: Floats) -> Floats:
+def _out_of_fold(table: Floats, target: Floats, folds: Floats, grow: Callable[[Floats, Floats], Trees]) -> Floats:
     """Each row's prediction by trees that saw no row of its fold."""
     found = np.full(len(table), float(target.mean()))
     for fold in range(NUM_FOLDS):
         inside, outside = folds == fold, folds != fold
         if inside.any() and outside.sum() >= 20:
-            found[inside] = _trees(table[outside], target[outside]).predict(table[inside])
+            found[inside] = grow(table[outside], target[outside]).predict(table[inside])
     return found
 
 

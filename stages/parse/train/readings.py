@@ -1,18 +1,23 @@
 """What a parser makes of a page and how long it took, kept on disk: reading a picture costs seconds.
 
-Seconds are processor time of this process and its children, so that a busy machine does not make a parser dear.
+Seconds are processor time of this process and its children, so that a busy machine does not make a parser dear; of a
+service, the time that it takes to answer one request.
 """
 
 import hashlib
 import json
 import os
+import re
+import time
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.parse import pdf
 from stages.parse.lines import Line, Page
-from stages.parse.ocr import DPI, engine
+from stages.parse.parsers import Options, cost, dpi
+from stages.parse.parsers import parser as load_parser
+
+NO_NAME = re.compile(r"[^\w.-]")
 
 
 class Reading(NamedTuple):
@@ -23,31 +28,38 @@ class Reading(NamedTuple):
 
 
 class Readings:
-    """Readings of PDFs' pages, by what is in the file; those that are not in `folder` are made."""
+    """Readings of PDFs' pages, by what is in the file; those that are not in `folder` are made, dear ones kept there."""
 
-    def __init__(self, folder: Path, language: str = "eng") -> None:
-        self.folder, self.language = folder, language
+    def __init__(self, folder: Path, options: Options | None = None) -> None:
+        self.folder, self.options = folder, options or Options()
         folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, path: Path, index: int, parser: str) -> Reading:
-        """Page `index` (from 0) of a PDF by an OCR engine."""
-        file = self.folder / f"{_digest(path)}-{index}-{parser}-{DPI[parser]}.json"
+        """Page `index` (from 0) of a PDF by a parser; `RuntimeError` where it fails."""
+        if cost(parser) == "text":
+            return self._made(path, index, parser)
+        file = self.folder / f"{_digest(path)}-{index}-{self._key(parser)}.json"
         if not file.is_file():
             _write(file, self._made(path, index, parser))
         fields = json.loads(file.read_text())
-        return Reading(
-            Page(index + 1, fields["width"], fields["height"], tuple(Line(*n) for n in fields["lines"]), parser, "ocr"),
-            fields["seconds"],
-        )
+        lines = tuple(Line(*n) for n in fields["lines"])
+        return Reading(Page(index + 1, fields["width"], fields["height"], lines, parser, "ocr"), fields["seconds"])
 
-    def _made(self, path: Path, index: int, parser: str) -> Reading:
-        reader = engine(parser, self.language)
-        started = _processor_seconds()
-        document = pdf.open_pdf(str(path))
-        pixels, scale, (width, height) = pdf.render(document, index, DPI[parser])
-        lines = reader.read(pixels, scale, height)
-        document.close()
-        return Reading(Page(index + 1, width, height, lines, parser, "ocr"), _processor_seconds() - started)
+    def _key(self, parser: str) -> str:
+        """What a reading depends on beside its page, as a file's name."""
+        key = f"{NO_NAME.sub('_', parser)}-{dpi(parser, self.options)}"
+        if cost(parser) == "service":
+            key += "-" + hashlib.sha256(repr(self.options.server).encode()).hexdigest()[:8]
+        return key
+
+    def _made(self, path: Path, index: int, name: str) -> Reading:
+        reader = load_parser(name, self.options)
+        clock = time.perf_counter if cost(name) == "service" else _processor_seconds
+        started = clock()
+        page = reader.read(str(path), index)
+        if page.is_lost:
+            raise RuntimeError(f"{path.name}, page {index + 1}: {name} gives {page.parser}")
+        return Reading(page, clock() - started)
 
 
 def _write(file: Path, reading: Reading) -> None:

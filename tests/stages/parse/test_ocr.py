@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from stages.parse import pdf
 from stages.parse.lines import Line
-from stages.parse.ocr import DPI, Tesseract, _tesseract_lines, engine, even, find_gutter, in_reading_order
+from stages.parse.ocr import Tesseract, _tesseract_lines, even, find_gutter, in_reading_order
+from stages.parse.parsers import Options, parser
 from tests.stages.parse.conftest import WORDS, scan, typeset
 
 Name = Literal["rapidocr", "tesseract"]
@@ -67,9 +68,9 @@ def read(tmp_path: Path, data: bytes, name: Name) -> str:
     """The first page, read from its picture."""
     path = tmp_path / "a.pdf"
     path.write_bytes(data)
-    document = pdf.open_pdf(str(path))
-    pixels, scale, (_, height) = pdf.render(document, 0, DPI[name])
-    return " ".join(line.text for line in engine(name, "eng").read(pixels, scale, height))
+    page = parser(name, Options()).read(str(path), 0)
+    assert (page.number, page.parser, page.origin) == (1, name, "ocr")
+    return " ".join(line.text for line in page.lines)
 
 
 @pytest.mark.parametrize("name", ["rapidocr", "tesseract"])
@@ -119,7 +120,7 @@ def test_tesseracts_table_is_read() -> None:
     """Words of Tesseract's table are put together to lines, with their boxes in points from the lower left corner."""
     lines = _tesseract_lines(RECORDED, 2.0, 800.0)
     assert [line.text for line in lines] == ['The "heat"', "of metals."]
-    assert lines[0][1:] == (59.0, 800 - 139 / 2, 269 / 2, 800 - 59.0, 21 / 2)
+    assert lines[0][1:6] == (59.0, 800 - 139 / 2, 269 / 2, 800 - 59.0, 21 / 2)
     assert lines[1].right == (210 + 100) / 2
     assert lines[1].bottom == 800 - 180 / 2
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from stages.base import PACKAGE_ROOT, SettingsError
 from stages.parse import Parse
 from stages.parse.lines import Line, Page
 from stages.parse.store import Store
+from stages.tables import Outputs
 from tests.stages.parse.conftest import WORDS, Parsed, record, run_parse, scan, shifted, source, typeset
 from tests.tables import write_table
 
@@ -99,7 +101,7 @@ def test_a_document_says_where_its_text_is_from(everything: tuple[list[SourceFil
     """Spans name the parser of each page, texts are those that were typeset, and provenance goes along."""
     found = everything[1].by_name
     parsers = {n: [(s["parser"], s["origin"]) for s in d["pages"]] for n, d in found.items() if ":" not in n}
-    engine = Parse().engine()
+    engine = Parse().ocr
     assert parsers == {
         "good.pdf": [("pypdfium2", "text layer")],
         "scan.pdf": [(engine, "ocr")],
@@ -170,13 +172,17 @@ def _kill_workers(stop: threading.Event, killed: list[int], count: int) -> None:
 
 
 def test_a_page_that_takes_too_long_is_left_out(tmp_path: Path, parse: Run, short_page: bytes) -> None:
-    """With no time for OCR a scan has no text, and a text file beside it is read."""
+    """A scan that waits for a parser longer than a page may take has no text, and a text file beside it is read."""
     (tmp_path / "scan.pdf").write_bytes(scan(short_page))
     (tmp_path / "good.txt").write_text(WORDS)
     rows = [source(tmp_path / "scan.pdf"), source(tmp_path / "good.txt", "text/plain")]
-    found = parse(rows, ocr="rapidocr", page_seconds=0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # connects and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found = parse(rows, ocr="served", served_url=url, served_model="m", page_seconds=6)
     assert found.reasons == {"scan.pdf": "no text"}
-    assert "none: time limit" in found.dropped[0]["detail"]
+    assert "none: served:m: time limit" in found.dropped[0]["detail"]
     assert list(found.by_name) == ["good.txt"]
 
 
@@ -227,18 +233,32 @@ def test_the_store_keeps_pages_and_forgets_others(tmp_path: Path) -> None:
     assert not store.folder.exists()
 
 
-def test_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The engine is Tesseract where it is on the PATH, else RapidOCR; the fingerprint knows; a missing one is an error."""
+def test_the_machine_is_no_part_of_the_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is installed changes no fingerprint; a parser that is named and not there is an error with its cure."""
+    before = Parse().fingerprint({}), Parse(price=0.1).fingerprint({})
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert Parse().engine() == Parse().external() == "rapidocr"
-    assert Parse(ocr="none").external() == "none"
-    before = Parse().fingerprint({})
-    with pytest.raises(SettingsError, match="tesseract is not installed"):
-        Parse(ocr="tesseract").run({}, None)  # type: ignore[arg-type]
+    for settings in ({"ocr": "tesseract"}, {"price": 0.1, "parsers": "tesseract"}):
+        with pytest.raises(SettingsError, match="tesseract is not there: apt-get install"):
+            Parse.parse(settings).run({"sources": None}, Outputs(tmp_path, Parse.outputs, (0, 1)))  # type: ignore[dict-item]
     (tmp_path / "tesseract").write_text("#!/bin/sh\n")
     (tmp_path / "tesseract").chmod(0o755)
-    assert Parse().engine() == "tesseract"
-    assert Parse().fingerprint({}) != before
+    assert (Parse().fingerprint({}), Parse(price=0.1).fingerprint({})) == before
+    assert len({Parse(ocr=name).fingerprint({}) for name in ("rapidocr", "tesseract", "none")}) == 3
+
+
+def test_settings_of_parsers() -> None:
+    """Unknown parsers, a server without an address, two ways to say what may be spent: each is said, all at once."""
+    with pytest.raises(SettingsError) as caught:
+        Parse.parse({"parsers": ["nougat", "served"], "budget": "1 s", "price": 1, "grobid_url": "host:8070"})
+    for words in ("nougat: no such parser", "set parse.served_url", "budget and price", "grobid_url: expected a URL"):
+        assert words in str(caught.value)
+    served = {"price": 1.0, "parsers": "served", "served_url": "http://h/v1", "served_model": "org/m"}
+    assert Parse.parse(served).reader_names() == ("served:org/m",)
+    assert Parse.parse(served).fingerprint({}) == Parse.parse(served | {"served_url": "http://i/v1"}).fingerprint({})
+    assert Parse(grobid_url="http://g").fingerprint({}) == Parse(grobid_url="http://h").fingerprint({})
+    assert Parse(grobid_url="http://g").fingerprint({}) != Parse().fingerprint({})
+    with pytest.raises(SettingsError, match=r"there is no file .*nowhere.json; parsl train-router makes one"):
+        Parse(price=1.0, weights="nowhere.json").external()
 
 
 def words(text: str) -> list[str]:

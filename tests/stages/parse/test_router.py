@@ -25,6 +25,11 @@ from tests.stages.parse.conftest import typeset as set_page
 ENGINES = ("rapidocr", "tesseract")
 
 
+def routing(budget: str, num_documents: int) -> Router:
+    """A router with the weights of the repository."""
+    return Router(load(), ENGINES, campaign(budget, None, num_documents))
+
+
 def first_page(tmp_path: Path, data: bytes) -> Page:
     """The first page as the free pass has it."""
     file = tmp_path / "a.pdf"
@@ -44,10 +49,10 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
 
 
 def test_the_weights_are_small_and_for_these_features() -> None:
-    """The weights in the repository are under a megabyte, know both engines, and were calibrated."""
+    """The weights in the repository are under a megabyte, know all parsers that need no server, and were calibrated."""
     assert WEIGHTS.stat().st_size < 1 << 20
     model = load()
-    assert set(model.parsers) == set(ENGINES)
+    assert set(model.parsers) == {*ENGINES, "layout"}
     for points in model.facts["calibration"].values():
         error = sum(abs(p - t) * n for p, t, n in points) / sum(n for *_, n in points)
         assert error < 0.15
@@ -68,9 +73,9 @@ def test_strange_pages(kinds: dict[str, Page]) -> None:
     """A page with a feature far outside of the training is strange, and the run's summary warns of many such."""
     odd = Page(1, 400, 600, kinds["good"].lines, features=tuple(Features(*kinds["good"].features)._replace(bits=30.0)))
     assert load().expect([kinds["good"], odd], ENGINES).strange.tolist() == [False, True]
-    router = Router("1 s", ENGINES, 1)
-    router.see([odd, odd])
-    router.decide("a" * 64)
+    router = routing("1 s", 1)
+    router.see("a" * 64, [odd, odd])
+    router.decide()
     assert "WARNING: 100% of the pages" in router.summary()
 
 
@@ -82,9 +87,9 @@ def test_reasons(kinds: dict[str, Page]) -> None:
     ]
     rows = {}
     for budget in ("100 s", "0 s"):
-        router = Router(budget, ENGINES, 1)
-        router.see(pages)
-        rows[budget] = [c.route for c in router.decide("a" * 64)]
+        router = routing(budget, 1)
+        router.see("a" * 64, pages)
+        rows[budget] = [c.route for c in router.decide()]
     assert [r.reason for r in rows["100 s"]] == ["no gain", "no text", "garbled", "empty"]
     assert [r.reason for r in rows["0 s"]] == ["no gain", "no text, price", "garbled, price", "empty"]
     assert {r.parser for r in rows["0 s"]} == {"pypdfium2"}
@@ -94,27 +99,27 @@ def test_reasons(kinds: dict[str, Page]) -> None:
 
 def test_documents_are_decided_in_order(kinds: dict[str, Page]) -> None:
     """A document waits until enough others were read, or all; documents without pages pass."""
-    router = Router("1 s", ENGINES, AHEAD + 2)
+    router = routing("1 s", AHEAD + 2)
     for _ in range(AHEAD):
-        router.see([kinds["scan"]])
+        router.see("a" * 64, [kinds["scan"]])
     assert not router.can_decide
-    router.see([])
+    router.see("a" * 64, [])
     assert router.can_decide
-    assert len(router.decide("a" * 64)) == 1
+    assert len(router.decide()) == 1
     assert not router.can_decide
-    router.see([])
+    router.see("a" * 64, [])
     left = 0
     while router.can_decide:
-        router.decide("a" * 64)
+        router.decide()
         left += 1
     assert left == AHEAD + 1
 
 
 def test_budgets() -> None:
     """Seconds a document, a share of the pages, or hours in all that shards divide."""
-    assert campaign("0.5 s", 10).budget == 5
-    assert campaign("2h", 10, 4).budget == 1800
-    assert campaign("10 %", 10).page_share == 0.1
+    assert campaign("0.5 s", None, 10).budget == 5
+    assert campaign("2h", None, 10, 4).budget == 1800
+    assert campaign("10 %", None, 10).page_share == 0.1
     for wrong in ("10", "5 m", "-1 s", "10 % s"):
         with pytest.raises(ValueError, match="budget"):
             Parse(budget=wrong)
@@ -127,17 +132,17 @@ def test_a_run_with_a_budget(tmp_path: Path, parse, monkeypatch: pytest.MonkeyPa
     (tmp_path / "good.pdf").write_bytes(set_page(WORDS))
     (tmp_path / "note.txt").write_text(WORDS)
     rows = [source(tmp_path / f"{n}.pdf") for n in ("a", "good", "b")] + [source(tmp_path / "note.txt", "text/plain")]
-    half = parse(rows, "half", ocr="rapidocr", budget="34 %")
+    half = parse(rows, "half", parsers="rapidocr", budget="34 %")
     routes = pq.read_table(half.folder / "routes").to_pylist()
     assert sorted(r["parser"] for r in routes) == ["pypdfium2", "pypdfium2", "rapidocr"]
     assert sorted(r["reason"] for r in routes) == ["no gain", "no text", "no text, price"]
     assert len(half.documents) == 3
     assert list(half.reasons.values()) == ["no text"]
     monkeypatch.setenv("BOREALIS_WORKERS", "1")
-    again = parse(rows, "again", ocr="rapidocr", budget="34 %")
+    again = parse(rows, "again", parsers="rapidocr", budget="34 %")
     for table in ("documents", "dropped", "routes"):
         assert pq.read_table(again.folder / table).equals(pq.read_table(half.folder / table))
-    assert len(parse(rows, "none", ocr="rapidocr", budget="0 s").documents) == 2
+    assert len(parse(rows, "none", parsers="rapidocr", budget="0 s").documents) == 2
 
 
 # ---- training

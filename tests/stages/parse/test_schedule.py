@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.corpus import Document, Dropped, SourceFile
-from stages.parse import Parse, schedule
+from stages.parse import Parse
 from stages.parse.lines import Line, Page, lost
 from stages.parse.pdf import UNSEEN, _characters
 from stages.parse.pool import Lost
 from stages.parse.schedule import MAX_LOST_PAGES, Schedule
 from stages.parse.store import Store
-from stages.parse.worker import OcrTask, ReadTask, Refused, Text, Unfinished, finish
+from stages.parse.worker import PageTask, ReadTask, Refused, Text, Unfinished, finish
 from stages.tables import Outputs, Reader
 from tests.stages.parse.conftest import WORDS, source, typeset
 from tests.stages.parse.test_letters import shift
@@ -32,7 +32,7 @@ class Script:
         """Tasks that wait."""
         return len(self.waiting)
 
-    def submit(self, task: Any, *, first: bool = False) -> None:
+    def submit(self, task: Any, *, first: bool = False, waits: bool = False) -> None:  # noqa: ARG002 - as a pool's
         """Remember a task."""
         self.tasks.append(task)
         self.waiting.insert(0 if first else len(self.waiting), task)
@@ -107,29 +107,30 @@ def test_pages_for_ocr_go_first_and_in_order(reader: Reader, tmp_path: Path) -> 
     """Pages that need OCR are read before the next documents, at the engine's resolution unless another is set."""
     pages = (page(1, WORDS), Page(2, verdict="no text"), Page(3, verdict="no text"))
 
-    def answer(task: ReadTask | OcrTask) -> object:
-        if isinstance(task, OcrTask):
+    def answer(task: ReadTask | PageTask) -> object:
+        if isinstance(task, PageTask):
             return page(task.number, f"Read from the picture {task.number}.", parser="rapidocr", origin="ocr")
         return Unfinished(pages, None) if task.index == 0 else text("the words of another document")
 
     script = Script(answer)
     assert run(reader, tmp_path, script)["documents"].num_rows == 3
-    ocr = [t for t in script.tasks if isinstance(t, OcrTask)]
+    ocr = [t for t in script.tasks if isinstance(t, PageTask)]
     assert sorted(t.number for t in ocr) == [2, 3]
-    assert {t.dpi for t in ocr} == {schedule.DPI["rapidocr"]}
+    assert {(t.parser, t.options.dpi) for t in ocr} == {("rapidocr", None)}
     again = Script(answer)
     run(reader, tmp_path, again, ocr_dpi=77)
-    assert not [t for t in again.tasks if isinstance(t, OcrTask)]  # the store has them
+    assert not [t for t in again.tasks if isinstance(t, PageTask)]  # the store has them
 
 
 def test_lost_ocr_keeps_what_there_is() -> None:
     """A page that OCR lost keeps a bad layer that is readable, loses one that is nonsense, and says why."""
     suspect, garbled = page(1, WORDS, verdict="suspect"), page(2, shift(WORDS, 3), verdict="garbled")
-    gone = {n: lost(n, "time limit") for n in (1, 2, 3)}
+    gone = {n: lost(n, "rapidocr: time limit") for n in (1, 2, 3)}
     found = finish([suspect, garbled, Page(3, verdict="no text")], "T", 20, gone)
     assert isinstance(found, Text)
     assert found.text == WORDS.strip()
-    assert [s.parser for s in found.pages] == ["pypdfium2", "none: time limit", "none: time limit"]
+    failed = "rapidocr: time limit"
+    assert [s.parser for s in found.pages] == [f"pypdfium2 ({failed})", f"none: {failed}", f"none: {failed}"]
 
 
 def test_nonsense_is_not_passed_on_without_ocr() -> None:

@@ -1,6 +1,7 @@
 """The page of a run's routing, and the truth of real papers' pages."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ def test_the_page_of_a_run(tmp_path: Path, parse) -> None:
     (tmp_path / "good.pdf").write_bytes(typeset(WORDS))
     (tmp_path / "scan.pdf").write_bytes(scan(typeset(WORDS)))
     rows = [source(tmp_path / "good.pdf"), source(tmp_path / "scan.pdf")]
-    found = parse(rows, "out", ocr="rapidocr", budget="0 s")
+    found = parse(rows, "out", parsers="rapidocr", budget="0 s")
     page = write(found.folder).read_text()
     assert "no text, price" in page
     assert page.count("data:image/png;base64,") == 2
-    assert page.count("<polyline") == page.count("<circle") == 1
+    assert page.count("<polyline") == page.count("<polygon") == page.count("<circle") == 1
+    assert re.search(r"This run: a quality of 0\.\d+ a page expected for 0 s a document", page)
+    assert re.search(r"All that gains: [01]\.\d+ \([01]\.\d+ to [01]\.\d+\)", page)
     assert "thermal conductivity" in page
     assert 'src="http' not in page
     plain = parse(rows[:1], "plain", ocr="none")

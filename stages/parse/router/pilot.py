@@ -1,0 +1,122 @@
+"""A pilot: what a budget would buy, seen on a sample of the sources by the free pass, before anything is spent.
+
+A sample of documents tells the price at which all shards of a campaign spend the budget together, with an interval; the
+free pass over all of them tells it as exactly as the router knows its seconds.
+"""
+
+import random
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from schemas.corpus import SourceFile
+from schemas.table import ContractError
+from stages.base import SettingsError, num_workers
+from stages.parse import Parse
+from stages.parse.pool import Limits, Pool
+from stages.parse.router.curve import Curve, Interval
+from stages.parse.router.route import BUDGET, document, weights
+from stages.parse.worker import ReadTask, Unfinished, work
+from stages.tables import Reader
+
+NUM_LINES = 9
+
+
+class Pilot(NamedTuple):
+    """A sample's curve, how many documents there are in all, and the share of its pages that the router does not know."""
+
+    curve: Curve
+    num_documents: int
+    strange: float
+
+
+def run(stage: Parse, sources: Reader, count: int | None) -> Pilot:
+    """Read the layers of `count` documents drawn from all (None: of every one); `SettingsError` where there is none."""
+    model, names = weights(stage), stage.reader_names()
+    drawn = range(sources.num_rows)
+    if count is not None and count < len(drawn):
+        drawn = sorted(random.Random(0).sample(drawn, count))  # type: ignore[assignment]  # noqa: S311 - a sample, no secret
+    found = {}
+    for number, source_id, pages in _layers(stage, sources, set(drawn)):
+        expected = model.expect([p for p in pages.pages if p.features] if pages else [], names)
+        found[number] = document(source_id, expected), float(expected.layer.sum()), int(expected.strange.sum())
+    documents, layers, strange = zip(*(found[n] for n in sorted(found)), strict=True) if found else ((), (), ())
+    num_pages = sum(d.num_pages for d in documents)
+    if not num_pages:
+        raise SettingsError("parse: there is no page of a PDF among these sources, so a budget buys nothing")
+    return Pilot(Curve(documents, layers), sources.num_rows, sum(strange) / num_pages)
+
+
+def price(stage: Parse, pilot: Pilot) -> float | None:
+    """The price that spends the stage's budget; None without a budget."""
+    if stage.price is not None:
+        return stage.price
+    found = BUDGET.fullmatch(stage.budget or "")
+    if found is None:
+        return None
+    number = float(found["number"])
+    match found["unit"]:
+        case "%":
+            return pilot.curve.price_of_pages(number / 100)
+        case "s":
+            return pilot.curve.price(number)
+    return pilot.curve.price(3600 * number / pilot.num_documents)
+
+
+def lines(stage: Parse, pilot: Pilot) -> Iterator[str]:
+    """The curve as text, and where the budget lies on it."""
+    curve, mine = pilot.curve, price(stage, pilot)
+    yield f"{curve.num_documents} of {pilot.num_documents} documents, {curve.pages[0]:.0f} pages; intervals hold 95 of 100"
+    yield f"{'price':>10}  {'s a document':>20}  {'pages read again':>20}  {'quality expected':>20}"
+    points = [(p, "") for p in dict.fromkeys(curve.prices(NUM_LINES))] + (
+        [(mine, "  <- set")] if mine is not None else []
+    )
+    for at, mark in sorted(points, reverse=True):
+        cells = (
+            _words(curve.seconds(at), ".3g"),
+            _words(curve.share_of_pages(at), ".1%"),
+            _words(curve.quality(at), ".3f"),
+        )
+        yield f"{at:>10.4g}  " + "  ".join(f"{c:>20}" for c in cells) + mark
+    if mine is not None and stage.price is None:
+        yield f"one price for all shards that spends this: --set parse.price={mine:.9g} in place of parse.budget"
+    if pilot.strange:
+        yield f"{pilot.strange:.0%} of the pages are unlike those that the router was trained on"
+
+
+def _words(interval: Interval, form: str) -> str:
+    return f"{interval.value:{form}} ({interval.low:{form}}..{interval.high:{form}})"
+
+
+def _layers(stage: Parse, sources: Reader, drawn: set[int]) -> Iterator[tuple[int, str, Unfinished | None]]:
+    """The free pass over some of the sources, as they are ready; None for what is no PDF or cannot be read."""
+    limits = Limits(stage.page_seconds, stage.document_seconds, stage.max_memory_bytes)
+    names: dict[int, str] = {}
+    with Pool(work, num_workers(), limits) as pool:
+        for number, row in enumerate(sources.rows()):
+            if number not in drawn:
+                continue
+            task = _task(stage, sources, number, row)
+            if task is None:
+                yield number, row.source_id, None
+                continue
+            names[number] = row.source_id
+            pool.submit(task)
+            while pool.num_tasks > 4 * num_workers():
+                yield from _answers(pool, names)
+        while pool.num_tasks:
+            yield from _answers(pool, names)
+
+
+def _task(stage: Parse, sources: Reader, number: int, row: SourceFile) -> ReadTask | None:
+    if row.media_type != "application/pdf" or row.blob is None:
+        return None
+    try:
+        path = str(sources.open_path(row.blob))
+    except ContractError:  # the file has changed: parse drops it
+        return None
+    return ReadTask(number, row.media_type, path, None, stage.max_pages, stage.min_chars, ocr=True, route=True)
+
+
+def _answers(pool: Pool, names: dict[int, str]) -> Iterator[tuple[int, str, Unfinished | None]]:
+    for task, answer in pool.answers():
+        yield task.index, names.pop(task.index), answer if isinstance(answer, Unfinished) else None
