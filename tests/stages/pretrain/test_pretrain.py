@@ -15,8 +15,8 @@ from schemas.manifest import Manifest
 from schemas.tokens import TokenizedDocument, Tokenizer, TokenShard
 from schemas.training import Model
 from stages.model.engine import Batch, Taken
-from stages.model.native import NativeEngine
 from stages.model.folder import only_model
+from stages.model.native import NativeEngine
 from stages.tables import Reader
 from tests.stages.model.token_files import TokenTables, write_tables, write_tokens
 from tests.stages.pretrain.conftest import Start, indexed
