@@ -5,11 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from containers import context
 from containers.__main__ import stages
 from containers.context import Context, base_of, copy_sources, lock_lines, requirements
+from containers.fixture import digest_of
+from schemas.table import sha256_file
 from stages.base import PACKAGE_ROOT, SettingsError, code_sha256
 from workflows.commands import all_stages
 
@@ -125,3 +129,16 @@ def test_commit_is_known_here() -> None:
     if not (Path(PACKAGE_ROOT) / ".git").exists():
         pytest.skip("not a git checkout")
     assert len(context.commit().removesuffix("-dirty")) == 40
+
+
+def test_speeds_are_not_compared(tmp_path) -> None:
+    """Two runs that differ in their speed alone have one digest; a different loss is another, and so is a table without speeds."""
+
+    def written(name: str, **columns: list[float]) -> str:
+        pq.write_table(pa.table(columns), tmp_path / name)
+        return digest_of(tmp_path / name)
+
+    first = written("a", loss=[1.0], tokens_per_second=[5.0])
+    assert written("b", loss=[1.0], tokens_per_second=[6.0]) == first
+    assert written("c", loss=[2.0], tokens_per_second=[5.0]) != first
+    assert written("d", loss=[1.0]) == sha256_file(tmp_path / "d")

@@ -65,7 +65,7 @@ def run(words: Sequence[str], cwd: Path, **more: str) -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_bytes_are_the_same_everywhere(name: str, work: Path) -> None:
-    """Every Parquet file of the stage is the same to the byte in the venv, under bubblewrap and under Apptainer."""
+    """Every Parquet file of the stage is the same in the venv, under bubblewrap and under Apptainer: to the byte, but for speeds."""
     sif = built(name)
     fixture, out = work / name / "fixture", work / name / "out"
     build_fixture(stages([name])[0], image.BUILD / "fixture", fixture)
@@ -149,9 +149,10 @@ def test_image_holds_one_stage() -> None:
     assert done.stdout.splitlines() == ["['ingest']", "[]"]
 
 
-def test_what_an_exec_adds(capsys) -> None:
+@pytest.mark.parametrize("name", STAGES)
+def test_what_an_exec_adds(name: str, capsys) -> None:
     """Prints how long a program takes to start in an image; the figure is for the docs, no bound is tested."""
-    sif = built("ingest")
+    sif = built(name)
     words = apptainer.execute(sif, ["true"], image.runtime())
     seconds = []
     for _ in range(5):
@@ -159,4 +160,6 @@ def test_what_an_exec_adds(capsys) -> None:
         subprocess.run(words, check=True, capture_output=True, cwd="/")
         seconds.append(time.perf_counter() - began)
     with capsys.disabled():
-        print(f"\napptainer exec adds {statistics.median(seconds):.2f} s (median of 5; load {os.getloadavg()[0]:.1f})")
+        print(
+            f"\n{name}: apptainer exec adds {statistics.median(seconds):.2f} s (median of 5; load {os.getloadavg()[0]:.1f})"
+        )
