@@ -15,9 +15,11 @@ from itertools import groupby
 from statistics import median
 from typing import Any, NamedTuple
 
+import numpy as np
 from pypdfium2 import raw
 
 from stages.parse import pdf
+from stages.parse.glyphs import Turn
 from stages.parse.lines import LINE_HYPHEN, Kind, Line, Page
 from stages.parse.reading_order import backward_share, in_order
 
@@ -106,7 +108,7 @@ def _pieces(document: Any, page: Page) -> dict[Line, Piece]:
     if drawn.get_size() != (page.width, page.height):  # it is shown turned, and was read unturned
         drawn.set_rotation(0)
     text_page = drawn.get_textpage()
-    turn = pdf.Turn(drawn.get_rotation(), *drawn.get_size())
+    turn = Turn(drawn.get_rotation(), *drawn.get_size())
     places = [i for i in range(text_page.count_chars()) if not chr(raw.FPDFText_GetUnicode(text_page, i)).isspace()]
     counts = [_num_visible(line.text) for line in lines]
     found = {line: Piece((Cell(line.text, line.left, line.right),), bold=False) for line in lines}
@@ -124,13 +126,14 @@ def _num_visible(text: str) -> int:
     return sum(not c.isspace() for c in text)
 
 
-def _cells(text_page: Any, turn: pdf.Turn, line: Line, places: Sequence[int]) -> Iterator[Cell]:
+def _cells(text_page: Any, turn: Turn, line: Line, places: Sequence[int]) -> Iterator[Cell]:
     """A line cut where more room is than between words; a line of several rows of the page stays whole."""
     if LINE_HYPHEN in line.text or " " not in line.text:
         yield Cell(line.text, line.left, line.right)
         return
-    at = iter(places)
-    boxes = [None if c.isspace() else turn.box(text_page, next(at)) for c in line.text]
+    edges = np.array([text_page.get_charbox(place, loose=True) for place in places]).T
+    at = iter(np.stack(turn.shown(*edges), axis=1).tolist())
+    boxes = [None if c.isspace() else next(at) for c in line.text]
     start, end, left, right = 0, 0, line.left, line.left
     for i, box in enumerate(boxes):
         if box is None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from schemas.corpus import Document, Dropped, SourceFile
 from stages.parse import Parse
+from stages.parse.glyphs import UNSEEN, characters
 from stages.parse.lines import Line, Page, lost
-from stages.parse.pdf import UNSEEN, _characters
 from stages.parse.pool import Lost
 from stages.parse.schedule import MAX_LOST_PAGES, Schedule
 from stages.parse.store import Store
@@ -155,14 +155,14 @@ def test_code_units_become_characters(value: str) -> None:
     """UTF-16 code units, one an index, become the characters they stand for, with a filler after each pair."""
     units = value.encode("utf-16-le")
     codes = [int.from_bytes(units[i : i + 2], "little") for i in range(0, len(units), 2)]
-    found = list(_characters(codes))
+    found = characters(codes)
     assert len(found) == len(codes)
-    assert "".join(found).replace(UNSEEN, "") == value
+    assert "".join(found).replace(chr(UNSEEN), "") == value
 
 
 @given(st.lists(st.integers(0, 0x110000)))
 def test_any_codes_become_characters(codes: list[int]) -> None:
     """Whatever PDFium says, there is one character for each code, and UTF-8 can hold them all."""
-    found = list(_characters(codes))
+    found = characters(codes)
     assert len(found) == len(codes)
     "".join(found).encode()
