@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from schemas.table import ContractError
 
 NAME = "manifest.json"
+END = b"\n}"  # of a whole manifest, and with its indentation of nothing within one
 FINGERPRINT_CHARS = 16  # 64 bits: a collision needs about 4 billion different runs under one root
 
 
@@ -112,8 +113,13 @@ class Manifest(Frozen):
 
 
 def exists(folder: Path) -> bool:
-    """Whether the output in `folder` is done."""
-    return (folder / NAME).is_file()
+    """Whether the output in `folder` is done. A manifest that a failing disk has cut short is none."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(END)))
+            return file.read() == END
+    except FileNotFoundError:
+        return False
 
 
 def lineage(folder: Path) -> Iterator[tuple[Path, Manifest]]:

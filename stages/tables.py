@@ -16,6 +16,7 @@ from schemas.corpus import Dropped
 from schemas.manifest import Input, Manifest, Output, Part
 from schemas.table import BlobRef, ContractError, Row
 from stages.progress import Progress
+from stages.quarantine import Mark, read_quarantine
 
 BATCH_ROWS = 1024
 ROW_GROUP_BYTES = 32 << 20
@@ -47,7 +48,7 @@ class Reader:
             found = f"{file.stat().st_size} bytes" if file.is_file() else "no file"
             problem = f"{part.path}: expected {part.size_bytes} bytes, found {found}"
             cure = f"make it again: parsl run --only {self.manifest.stage} --force"
-            raise ContractError(str(self.base), [problem, cure]) from error
+            raise ContractError(str(self.base), [f"{problem}; {cure}"]) from error
 
     @property
     def num_rows(self) -> int:
@@ -191,6 +192,7 @@ class Outputs(Mapping[str, Writer]):
         self._writers = {name: Writer(folder, name, row, shard) for name, row in contracts.items()}
         self.dropped: Counter[str] = Counter()
         self.progress = Progress(folder / "progress" / f"{shard[0]:05d}-of-{shard[1]:05d}.json")
+        self._quarantine, self._mark = read_quarantine(folder), Mark(self.progress.file.with_suffix(".row"))
 
     def __getitem__(self, name: str) -> Writer:
         return self._writers[name]
@@ -205,6 +207,11 @@ class Outputs(Mapping[str, Writer]):
         """Record a row that is not passed on. The stage declares the table `dropped` to use this."""
         self.dropped[reason] += 1
         self["dropped"].write(Dropped(row_id=row_id, path=path, reason=reason, detail=detail))
+
+    def begin(self, row_id: str) -> str:
+        """Say which row comes next, in case it crashes the stage; how it did, if it has twice: then it must be dropped."""
+        self._mark.set(row_id)
+        return self._quarantine.get(row_id, "")
 
     def blob(self, file: Path) -> BlobRef:
         """Point at a file inside this stage's output folder."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 from stages.filter import Filter, shape
 from stages.filter import repetition as rep
 from stages.filter.language import LanguageVote
+from stages.quarantine import REASON
 from stages.tables import Outputs, Reader
 
 BATCH_ROWS = 64
@@ -36,7 +37,8 @@ def filter_documents(stage: Filter, documents: Reader, outputs: Outputs) -> None
     for batch in documents.batches(batch_rows=BATCH_ROWS):
         languages, keep = [], []
         for doc_id, text, licence, path in zip(*(batch[c].to_pylist() for c in COLUMNS), strict=True):
-            language, failure = rules.judge(text, licence)
+            crash = outputs.begin(doc_id)
+            language, failure = (None, Failure(REASON, crash)) if crash else rules.judge(text, licence)
             if failure:
                 outputs.drop(doc_id, *failure, path)
             languages.append(language)

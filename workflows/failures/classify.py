@@ -20,7 +20,6 @@ VERDICT = re.compile(r"^stages\.\w+: ", re.MULTILINE)  # a stage's last word, se
 OCCUPIED = "another process is at work here"
 WALLTIME = re.compile(r"job killed: walltime|DUE TO TIME LIMIT")  # of PBS, of Slurm
 SCHEDULER = re.compile(rf"{WALLTIME.pattern}|oom.kill|DUE TO (PREEMPTION|NODE FAILURE)", re.IGNORECASE)
-REFUSED = re.compile(r"stderr=(.*)", re.DOTALL)  # a submit command's words, as Parsl repeats them
 
 SIGNS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("contract", re.compile(r"Parquet magic bytes|deserialize thrift|Parquet file size is|Unexpected end of stream")),
@@ -50,6 +49,7 @@ class Cause(NamedTuple):
 
     kind: Kind
     why: str
+    row: str = ""  # of a bad row
 
 
 def classify(error: BaseException, job: str = "", row: str = "") -> Cause:
@@ -80,7 +80,7 @@ def _stage(error: StageFailed, job: str, row: str) -> Cause:
         return sign
     if number in CRASHES:
         words = f"ended by {_name(number)} (exit {error.code})"
-        return Cause("bad-row", f"{words} at {row}") if row else Cause("code", words)
+        return Cause("bad-row", f"{words} at row {row}", row) if row else Cause("code", words)
     return Cause("code", verdict or _last(error.tail) or f"exit {error.code}, with no output")
 
 
@@ -96,10 +96,9 @@ def _killed(error: StageFailed, job: str) -> Cause:
 
 
 def _refused(words: str) -> Cause:
-    """An executor that got no job, three times: what the submit command said last."""
-    found = REFUSED.split(words)
-    said = _last(found[-1].split("EXIT CODE")[0]) if len(found) > 1 else ""
-    return Cause("settings", f"no job: {said or _last(words)}")
+    """An executor that got no job, three times: what the submit command said last, as Parsl repeats it."""
+    said = words.rpartition("stderr=")[2].strip().splitlines()
+    return Cause("settings", f"no job: {said[0] if said else 'the scheduler does not say why'}")
 
 
 def _signs(text: str) -> Iterator[Cause]:

@@ -1,7 +1,7 @@
 """What is done about each class of failure, and the user's word on it: `--on-failure CLASS=ACTION[:LIMIT]`.
 
 The limit counts attempts in a row that get no further than those before; with it reached, the task is given up. An attempt
-gets further if its stage reports more done than any earlier attempt did.
+gets further if its stage reports more done than any earlier attempt did. The limit of `quarantine` counts the rows left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from stages.base import SettingsError
 from workflows.base import nearest
 from workflows.failures.record import Kind
 
-Action = Literal["resubmit", "halve", "stop"]
+Action = Literal["resubmit", "halve", "quarantine", "stop"]
 
 
 class Policy(NamedTuple):
@@ -30,7 +30,7 @@ POLICIES: Policies = {
     "node-lost": Policy("resubmit"),
     "out-of-memory": Policy("halve", 4),
     "walltime": Policy("resubmit"),
-    "bad-row": Policy("stop"),
+    "bad-row": Policy("quarantine", 10),
     "contract": Policy("stop"),
     "code": Policy("stop"),
     "transient-io": Policy("resubmit", 4),
@@ -41,7 +41,7 @@ CHOICES: Mapping[Kind, tuple[Action, ...]] = {
     "node-lost": ("resubmit", "stop"),
     "out-of-memory": ("halve", "resubmit", "stop"),
     "walltime": ("resubmit", "stop"),
-    "bad-row": ("stop",),
+    "bad-row": ("quarantine", "stop"),
     "contract": ("stop",),
     "code": ("stop",),
     "transient-io": ("resubmit", "stop"),

@@ -15,7 +15,7 @@ from schemas.manifest import Frozen
 Kind = Literal[
     "node-lost", "out-of-memory", "walltime", "bad-row", "contract", "code", "transient-io", "disk-full", "settings"
 ]
-Deed = Literal["resubmitted", "halved", "stopped"]
+Deed = Literal["resubmitted", "halved", "quarantined", "stopped"]
 
 FILE = "failures.jsonl"
 
@@ -34,6 +34,7 @@ class Failure(Frozen):
     time: str
     wait_seconds: float = 0.0  # before the next attempt
     log: str = ""
+    row: str = ""  # of a bad row
 
     def __str__(self) -> str:
         return f"{self.kind.replace('-', ' ')}: {self.why}; {self.did}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.corpus import Dropped
-from schemas.manifest import Manifest, exists
+from schemas.manifest import NAME, Manifest
 from schemas.table import ContractError
 from workflows.failures.record import Failure, read, standing
 from workflows.report import NodeLike
@@ -90,7 +90,7 @@ def summarize(nodes: Sequence[NodeLike]) -> list[Summary]:
 
 
 def _summary(index: int, node: NodeLike) -> Summary:
-    if not exists(node.path):
+    if not (node.path / NAME).is_file():
         state, cause = _unfinished(node)
         return Summary(index, node, None, state, cause)
     try:

@@ -21,7 +21,7 @@ COMMANDS = {"qsub": "qsub.main", "qstat": "qstat.main", "qdel": "qstat.delete", 
 ADDRESS = "127.0.0.1"
 NUM_NODES = 8  # of the simulated machine, or as many as the largest job needs and one more
 RANKS_PER_NODE = 1
-HEARTBEAT_SECONDS = 20  # a lost node is to be noticed while one watches
+HEARTBEAT = "SIMULATED_HEARTBEAT"  # seconds of silence after which a node is lost: few, so that one can watch
 POLL_SECONDS = 2
 
 
@@ -33,7 +33,7 @@ class Override(NamedTuple):
     here: str
 
     def __str__(self) -> str:
-        return f"{self.name:<16}{_short(self.there)} -> {_short(self.here)}"
+        return f"{self.name:<19}{_short(self.there)} -> {_short(self.here)}"
 
 
 class Rehearsal(NamedTuple):
@@ -51,7 +51,7 @@ class Rehearsal(NamedTuple):
         folder = Path(tempfile.gettempdir(), f"pbs-{secrets.token_hex(4)}")
         cluster = site.cluster
         changes = {"address": ADDRESS, "cpu_affinity": "none", "encrypted": False, "worker_init": _worker_init(folder)}
-        changes |= {"heartbeat_seconds": HEARTBEAT_SECONDS, "poll_seconds": POLL_SECONDS}
+        changes |= {"heartbeat_seconds": int(os.environ.get(HEARTBEAT, "20")), "poll_seconds": POLL_SECONDS}
         if not cluster.account:
             changes["account"] = "SIMULATED"
         there = {**cluster.model_dump(), "address": f"of {cluster.interface}"}

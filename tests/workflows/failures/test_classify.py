@@ -99,7 +99,7 @@ def test_a_job_that_nobody_takes() -> None:
     words = f"Error 1:\n\tFailed to start block 0: {refused}\n" * 3
     cause = classify(BadStateException(Executor(), Exception(words)))
     assert cause.kind == "settings"
-    assert "qsub: Unknown queue" in cause.why
+    assert cause.why == "no job: qsub: Unknown queue"
 
 
 def test_a_crash_at_a_row() -> None:

@@ -14,11 +14,12 @@ from stages.base import halved, num_cores, num_workers
 from stages.evaluate import Evaluate
 from stages.parse import Parse
 from stages.pretrain import Pretrain
+from stages.quarantine import Mark, read_quarantine
 from workflows.base import Node
 from workflows.execute import Task
 from workflows.failures.policy import read_policies
 from workflows.failures.record import FILE, Failure, append, read, standing
-from workflows.failures.recovery import WAIT_SECONDS, Recovery, scheduler_words
+from workflows.failures.recovery import MAX_TURNED_AWAY, WAIT_SECONDS, Recovery, scheduler_words
 from workflows.launch import StageFailed, launch
 
 KILLED, CODE, TRANSIENT = (137, ""), (1, "stages.x: TypeError: no"), (1, "stages.x: Stale file handle: y")
@@ -114,6 +115,31 @@ def test_what_cannot_get_better_is_not_tried_again(bench, failure) -> None:
     assert bench.failures[0].did == "stopped"
 
 
+def crash(bench, row: str) -> bool:
+    """A crash at a row that the stage has marked."""
+    Mark(bench.progress.with_suffix(".row")).set(row)
+    return bench.fail(139, "")
+
+
+def test_a_row_that_crashes_twice_is_left_out(bench) -> None:
+    """The first crash at a row may be the machine's fault, the second puts the row aside; ten rows are the end."""
+    for i in range(10):
+        assert crash(bench, f"doc-{i}")
+        assert crash(bench, f"doc-{i}")
+    assert [f.deed for f in bench.failures] == ["resubmitted", "quarantined"] * 10
+    assert list(read_quarantine(bench.node.path)) == [f"doc-{i}" for i in range(10)]
+    assert bench.failures[1].did == "started again without row doc-0"
+    assert crash(bench, "doc-10")
+    assert not crash(bench, "doc-10")
+    assert bench.failures[-1].did == "stopped, as 10 row(s) are left out already"
+
+
+def test_a_crash_without_a_row_is_code(bench) -> None:
+    """A stage that sets no marks is not blamed on a row."""
+    assert not bench.fail(139, "")
+    assert (bench.failures[0].kind, bench.failures[0].row) == ("code", "")
+
+
 def test_the_users_word(tmp_path) -> None:
     """A policy from the command line holds: out of memory stops, a full disk is tried again."""
     bench = Bench(tmp_path, None, "out-of-memory=stop", "disk-full=resubmit:3")
@@ -128,6 +154,15 @@ def test_transient_errors_wait_longer_each_time(bench, monkeypatch) -> None:
     monkeypatch.setenv("BOREALIS_RETRY_SECONDS", "0")
     assert not bench.fail(*TRANSIENT)
     assert bench.failures[-1].wait_seconds == 0
+
+
+def test_the_process_of_a_lost_worker_is_waited_for(bench) -> None:
+    """An attempt that finds the shard's lock held had no chance: it waits, twenty times, and only then counts."""
+    occupied = (2, "stages.x: /runs/x: another process is at work here")
+    assert bench.lose(ManagerLost(b"m", "x1"))
+    assert all(bench.fail(*occupied) for _ in range(MAX_TURNED_AWAY))
+    assert {f.wait_seconds for f in bench.failures[1:]} == {WAIT_SECONDS}
+    assert not bench.fail(*occupied)
 
 
 def test_what_did_not_run_has_not_failed(bench) -> None:
