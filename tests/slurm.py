@@ -27,10 +27,12 @@ NODES = ("n1", "n2", "n3", "n4")  # one for each of the two one-node jobs of a r
 NODES_A_JOB = 2
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # not in every user's PATH
 PATIENCE_SECONDS = 120
+# Many-node stages listen at a port by their job's number, so two such Slurms at a time must not count alike.
 CONFIGURATION = """\
 ClusterName=borealis
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
+FirstJobId={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
