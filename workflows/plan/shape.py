@@ -78,7 +78,8 @@ def of_settings(settings: dict[str, Any], vocab_size: int) -> Shape:
     depth = settings["depth"]
     named = PRESETS.get(settings.get("preset") or "")
     if named is not None:
-        return replace(named, vocab_size=vocab_size)
+        given = {f: settings[f] for f in ("width", "num_heads", "num_kv_heads", "hidden_width") if settings.get(f)}
+        return replace(named, vocab_size=vocab_size, **given)
     width = settings.get("width") or WIDTH_PER_LAYER * depth
     num_heads = settings.get("num_heads") or max(1, width // HEAD_SIZE)
     num_kv_heads = settings.get("num_kv_heads") or (num_heads // 2 if num_heads % 2 == 0 else num_heads)
