@@ -1,6 +1,7 @@
 """Site files: what they refuse, their queues against ALCF's tables, and that every site builds under the Parsl installed."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,21 @@ def test_inside_a_job_nothing_is_submitted(monkeypatch, tmp_path, name: str) -> 
     assert {e.label: e.provider.nodes_per_block for e in config.executors}["nodes"] == 3
     assert site.resources["gpus"].nodes == 3
     assert {e.drain_period for e in config.executors} == {None}
+
+
+def test_inside_a_slurm_job_steps_share_its_nodes(monkeypatch, tmp_path) -> None:
+    """In a job of Slurm every step overlaps with the others, and each script finds this Python and has a name of its own."""
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    site = load_site("slurm")
+    assert "--overlap" in site.resources["gpus"].launch_line()
+    for executor in local(site, tmp_path).executors:
+        init = executor.provider.worker_init
+        assert f"PATH='{Path(sys.executable).parent}'" in init
+        assert "SLURM_JOB_NAME=parsl.$$" in init
+        assert Path(executor.interchange_launch_cmd[0]).is_file()
+        if executor.label != "nodes":
+            assert "--overlap" in executor.provider.launcher.overrides
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
