@@ -28,7 +28,7 @@ class Parse(Stage):
     inputs = {"sources": SourceFile}
     outputs = {"documents": Document, "dropped": Dropped, "routes": Route}
     conserves = ("sources", "documents")
-    packages = ("pypdfium2", "lxml", "pikepdf", "charset_normalizer")
+    packages = ("pypdfium2", "numba", "lxml", "pikepdf", "charset_normalizer")
 
     ocr: Literal["rapidocr", "tesseract", "served", "none"] = "rapidocr"
     """Reader of pages without usable text. What is named is used, or parse says that it is not there: no machine has

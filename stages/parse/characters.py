@@ -17,11 +17,16 @@ MATHS = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D40
 TABLE = LIGATURES | SPACES | INVISIBLE | GREEK | SIGNS | MATHS
 PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
 RUNS = re.compile(" {2,}")
-CHANGES = re.compile(f"[{''.join(re.escape(chr(code)) for code in TABLE)}{PRIVATE.pattern[1:]}| {{2}}")
+CHANGED = frozenset(map(chr, TABLE))
 
 
 def clean(text: str) -> str:
     """One line or more of text without characters that mean nothing; newlines stay."""
-    if (text.isascii() and text.isprintable() and "  " not in text) or CHANGES.search(text) is None:
+    if "  " not in text and ((text.isascii() and text.isprintable()) or _is_clean(text)):
         return text.strip()
     return RUNS.sub(" ", PRIVATE.sub("", text.translate(TABLE))).strip()
+
+
+def _is_clean(text: str) -> bool:
+    """Whether none of a text's characters would be changed; `PRIVATE` has none before the surrogates."""
+    return CHANGED.isdisjoint(text) and max(text, default="") < "\ud800"

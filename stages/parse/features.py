@@ -8,18 +8,17 @@ is rendered, so a blurred scan and a sharp one look alike but for their bytes a 
 
 import ctypes
 import re
-from collections.abc import Sequence
-from itertools import repeat
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from pypdfium2 import raw
 
-from stages.parse.glyphs import Drawing, Floats, by_address
-from stages.parse.kinds import counted
-from stages.parse.letters import surprise
-from stages.parse.lines import Line
+from stages.parse import kernel
+from stages.parse.glyphs import Drawing, Floats, Layer
+from stages.parse.kinds import Counts, table
+from stages.parse.letters import surprise_of
 
 FORM_DEPTH = 3  # images of scans lie in a form object at most this deep
 MAX_OBJECTS = 5000  # a map has millions of paths; the first ones tell a scan from a page
@@ -27,10 +26,7 @@ SCANNERS = re.compile(
     r"(?i)scan|ocr|abbyy|finereader|paper ?capture|canon|xerox|ricoh|kofax|epson|konica|twain|capture"
 )
 
-_page_object = by_address(raw.FPDFPage_GetObject, ctypes.c_void_p, raw.FPDF_PAGE, ctypes.c_int)
-_form_object = by_address(raw.FPDFFormObj_GetObject, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong)
-_form_count = by_address(raw.FPDFFormObj_CountObjects, ctypes.c_int, ctypes.c_void_p)
-_object_type = by_address(raw.FPDFPageObj_GetType, ctypes.c_int, ctypes.c_void_p)
+_made_by_scanner: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # of the documents that are open
 
 
 class Features(NamedTuple):
@@ -84,24 +80,24 @@ class Drawn(NamedTuple):
 def drawn(page: Any, area: float) -> Drawn:
     """Count images and paths; of the largest image its share of the page (`area` square points), resolution and depth."""
     count: int = raw.FPDFPage_CountObjects(page.raw)
-    items = list(map(_page_object, repeat(page.raw), range(min(count, MAX_OBJECTS))))
-    images, num_paths = _images(items, FORM_DEPTH)
+    images, num_paths = _images(raw.FPDFPage_GetObject, kernel.address(page.raw), count, FORM_DEPTH)
     largest, found = max(((_area(image), image) for image in images), key=lambda pair: pair[0], default=(0.0, None))
     dpi, depth = _resolution(found, largest) if found is not None else (0.0, 0.0)
     share = min(largest / area, 1.0) if area else 0.0
     return Drawn(count, len(images), share, dpi, depth, num_paths)
 
 
-def _images(items: Sequence[int], depth: int) -> tuple[list[Any], int]:
-    """Images among objects and what forms hold of them, and how many paths there are."""
-    types = list(map(_object_type, items))
-    images = [
-        ctypes.cast(o, raw.FPDF_PAGEOBJECT) for o, t in zip(items, types, strict=True) if t == raw.FPDF_PAGEOBJ_IMAGE
-    ]
-    num_paths = types.count(raw.FPDF_PAGEOBJ_PATH)
-    for form in (o for o, t in zip(items, types, strict=True) if t == raw.FPDF_PAGEOBJ_FORM and depth > 1):
-        inside = list(map(_form_object, repeat(form), range(min(_form_count(form), MAX_OBJECTS))))
-        more, paths = _images(inside, depth - 1)
+def _images(get: Any, holder: int, count: int, depth: int) -> tuple[list[Any], int]:
+    """Images among the objects of a page or a form and what its forms hold of them, and how many paths there are."""
+    found = kernel.objects(kernel.FUNCTIONS, kernel.address(get), holder, min(count, MAX_OBJECTS))
+    num_paths, images, forms = (
+        found[0],
+        [ctypes.cast(at, raw.FPDF_PAGEOBJECT) for at in found[1].tolist()],
+        found[2].tolist(),
+    )
+    for form in forms if depth > 1 else ():
+        inside = raw.FPDFFormObj_CountObjects(ctypes.cast(form, raw.FPDF_PAGEOBJECT))
+        more, paths = _images(raw.FPDFFormObj_GetObject, form, inside, depth - 1)
         images, num_paths = images + more, num_paths + paths
     return images, num_paths
 
@@ -123,31 +119,32 @@ def _resolution(image: Any, area: float) -> tuple[float, float]:
     return 72 * (pixels / area) ** 0.5, 8 * stored / max(pixels, 1)
 
 
-def features(
-    lines: Sequence[Line], places: Floats, drawing: Drawing, on_page: Drawn, size: tuple[float, float]
-) -> Features:
+def features(layer: Layer, drawing: Drawing, on_page: Drawn, size: tuple[float, float]) -> Features:
     """The features of a page; those of its document (`turned`, `scanner`) are set by who knows them."""
     width, height = size
     return Features(
         num_fonts=drawing.num_fonts, hidden_share=drawing.hidden_share, map_errors=drawing.map_errors,
         num_images=on_page.num_images, image_share=on_page.image_share, image_dpi=on_page.image_dpi,
         bits_a_pixel=on_page.bits_a_pixel, num_paths=on_page.num_paths, area=width * height / 500_000,
-        **of_text("\n".join([line.text for line in lines])),
-        **_of_lines(places, np.array([len(line.text) for line in lines]), width, height),
+        **of_text(layer.codes),
+        **_of_lines(layer.places, np.array([len(line.text) for line in layer.lines]), width, height),
     )  # fmt: skip
 
 
 def is_scanner(document: Any) -> bool:
     """Whether a PDF says that a scanner or an OCR program made it."""
-    try:
-        return any(SCANNERS.search(str(document.get_metadata_value(key))) for key in ("Producer", "Creator"))
-    except (UnicodeDecodeError, ValueError):
-        return False
+    if document not in _made_by_scanner:
+        try:
+            found = any(SCANNERS.search(str(document.get_metadata_value(key))) for key in ("Producer", "Creator"))
+        except (UnicodeDecodeError, ValueError):
+            found = False
+        _made_by_scanner[document] = found
+    return _made_by_scanner[document]
 
 
-def of_text(text: str) -> dict[str, float]:
+def of_text(codes: NDArray[np.uint32]) -> dict[str, float]:
     """What a page's text is made of, as shares of its visible characters or of its words: the features that it settles."""
-    counts, bits = counted(text), surprise(text)
+    counts, bits = Counts(*kernel.count_kinds(codes, table()).tolist()), surprise_of(codes)
     total, num_words = max(counts.visible, 1), max(counts.words, 1)
     return {
         "num_chars": counts.visible,
@@ -167,23 +164,8 @@ def of_text(text: str) -> dict[str, float]:
 
 def _of_lines(places: Floats, lengths: NDArray[np.int64], width: float, height: float) -> dict[str, float]:
     """How lines lie on the page: their sizes, what they cover, whether they jump back or lie on each other."""
-    count = len(places)
-    if not count:
+    if not len(places):
         return {}
-    left, bottom, right, top, sizes = places.T
-    widths, usual = right - left, float(np.median(sizes))
-    covered = float(widths @ (top - bottom))
-    above = np.minimum(top[:-1], top[1:]) - np.maximum(bottom[:-1], bottom[1:])
-    beside = np.minimum(right[:-1], right[1:]) - np.maximum(left[:-1], left[1:])
-    on_top = (above > 0.5 * (top - bottom)[:-1]) & (beside > 0.5 * widths[1:])
-    return {
-        "num_lines": count,
-        "chars_a_line": float(lengths.mean()),
-        "text_share": min(covered / max(width * height, 1.0), 2.0),
-        "line_size": usual,
-        "size_spread": float(sizes.max() - sizes.min()) / max(usual, 1e-6),
-        "spread": float(np.median(widths / (lengths * np.maximum(sizes, 1e-6)))),
-        "two_columns": np.count_nonzero(right < 0.55 * width) / count,
-        "backward": np.count_nonzero(bottom[1:] > top[:-1]) / count,
-        "overlap": np.count_nonzero(on_top) / count,
-    }
+    names = ("text_share", "line_size", "size_spread", "spread", "two_columns", "backward", "overlap")
+    shapes = zip(names, kernel.line_shapes(places, lengths, width, height), strict=True)
+    return {"num_lines": len(places), "chars_a_line": float(lengths.mean()), **dict(shapes)}

@@ -1,12 +1,13 @@
-"""Counts of a text's characters and words by kind, by one look at a table for all of its characters.
+"""The kinds of characters that a text's counts are made of.
 
 The table has a set of kinds for each character of the first two planes of Unicode, from Python's character database; it
-is made once in a process, in a twentieth of a second. What is given up: characters beyond count as their plane does.
+is made once in a process, in a twentieth of a second. What is given up: ideographs beyond it count as private characters
+do.
 """
 
 import unicodedata
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +15,7 @@ from numpy.typing import NDArray
 from stages.parse.lines import LINE_HYPHEN
 
 NUM_CODES = 0x20000
-IDEOGRAPH, PRIVATE = 0x4E00, 0xE000  # what stands for characters beyond the table
-PRIVATE_PLANES = 0xE0000
 VISIBLE, BAD, DIGIT, SIGN, UPPER, LETTER, MARK, LONE, GLUE, LIGATURE = (1 << i for i in range(10))
-KINDS = {
-    "visible": VISIBLE,
-    "bad": BAD,
-    "digits": DIGIT,
-    "signs": SIGN,
-    "upper": UPPER,
-    "letters": LETTER,
-    "ligatures": LIGATURE,
-}
 SPECIAL = {
     MARK: "|!$@#&^~\\<>{}*_",  # what bad readers write into words, digits beside
     LONE: "bcdefghjklmnopqrstuvwxyzBCDEFGHJKLMNOPQRSTUVWXYZ",  # no words by themselves
@@ -73,42 +63,16 @@ def _by_category(category: str) -> int:
     )
 
 
-def counted(text: str) -> Counts:
-    """Count a text's characters and words."""
-    codes = _codes(f"\n{text}\n")
-    kinds = table()[codes]
-    letter, glue = (kinds & LETTER) > 0, (kinds & GLUE) > 0
-    after = glue | (codes == ord("."))
-    lone = (kinds[1:-1] & LONE > 0) & ~glue[:-2] & ~after[2:]
-    lower, upper = (codes >= ord("a")) & (codes <= ord("z")), (codes >= ord("A")) & (codes <= ord("Z"))
-    return Counts(
-        **{name: _count(kinds & kind) for name, kind in KINDS.items()},
-        wide=_count((codes > WIDE) & (kinds & VISIBLE > 0)),
-        words=_count(letter[1:] & ~letter[:-1]),
-        lone=_count(lone),
-        broken=_broken(letter, (kinds & MARK) > 0),
-        mixed_case=_count(lower[:-1] & upper[1:]),
-    )
+@cache
+def folds() -> NDArray[np.uint16]:
+    """What a character is to who reads trigrams of letters: the first three signs of its compatibility form in ASCII.
 
-
-def _count(holds: NDArray[Any]) -> int:
-    return int(np.count_nonzero(holds))
-
-
-def _codes(text: str) -> NDArray[np.uint32]:
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    if codes.max() < NUM_CODES:
-        return codes
-    return np.where(codes < NUM_CODES, codes, np.where(codes < PRIVATE_PLANES, IDEOGRAPH, PRIVATE)).astype(np.uint32)
-
-
-def _broken(letter: NDArray[np.bool_], mark: NDArray[np.bool_]) -> int:
-    """Words with signs and digits between letters; of signs on both sides of the same letters the first ones count."""
-    kind = letter + 2 * mark
-    runs = kind[np.flatnonzero(np.diff(kind, prepend=-1))]
-    between = np.flatnonzero((runs[:-2] == 1) & (runs[1:-1] == 2) & (runs[2:] == 1)).tolist()
-    found, last = 0, -2
-    for run in between:
-        is_next = run - last == 2
-        found, last = found + (not is_next), (-2 if is_next else run)
+    Signs are 1 to 26 for letters and 27 for what ends a word, in base 28; no sign, for marks and for what is not ASCII, is
+    0.
+    """
+    found = np.zeros(NUM_CODES, np.uint16)
+    for code in range(NUM_CODES):
+        plain = unicodedata.normalize("NFKD", chr(code)).encode("ascii", "ignore").lower()[:3]
+        for sign in reversed(plain):
+            found[code] = found[code] * 28 + (sign - 96 if 97 <= sign <= 122 else 27)
     return found

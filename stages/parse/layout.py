@@ -11,9 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from statistics import median
 
+import numpy as np
+
 from schemas.corpus import PageSpan
 from stages.parse.characters import clean
 from stages.parse.hyphens import HYPHENS, Joiner
+from stages.parse.kernel import column_edges
 from stages.parse.lines import LINE_HYPHEN, Line, Page
 
 EDGE = 0.1  # of a page's height, at its top and bottom, is where heads and feet are
@@ -67,13 +70,14 @@ class Joined:
         """Append a page's lines."""
         self._starts.append(None)
         gap, margins = usual_gap(body), right_margins(body)
+        edges = right_edges(body) if body else []
         for i, line in enumerate(body):
             text = clean(line.text if line.kind == "verbatim" else self._joiner.inside(line.text))
             if text:
                 self._separate(text, line, gap, new_page=self._starts[-1] is None)
                 self._append(PREFIXES.get(line.kind, "") + text)
                 row = is_row(line, margins) or self._goes_on_a_table(line)
-                self._last = line, right_edge(body, i), row
+                self._last = line, edges[i], row
 
     def _goes_on_a_table(self, line: Line) -> bool:
         """Whether the line above was a row, and this one begins and ends where that did and is rather spread out."""
@@ -237,8 +241,10 @@ def is_row(line: Line, margins: Sequence[float]) -> bool:
     """Whether a line ends by itself: spread out as cells are, or over long before its column is (items, formulas)."""
     if spread(line) > SPREAD:
         return True
-    edge = next((m for m in margins if m >= line.right - SAME_MARGIN), None)
-    return edge is not None and edge - line.right > 1.5 * line.size
+    for edge in margins:
+        if edge >= line.right - SAME_MARGIN:
+            return edge - line.right > 1.5 * line.size
+    return False
 
 
 def spread(line: Line) -> float:
@@ -256,16 +262,12 @@ def in_table(above: Line, line: Line) -> bool:
     return near and min(spread(above), spread(line)) > SPREAD and abs(above.size - line.size) < 0.1 * line.size
 
 
-def right_edge(body: Sequence[Line], i: int) -> float:
-    """Where the column of line `i` ends: the third quartile of the lines before or after it, the nearer edge."""
-    line = body[i]
-    before, after = body[max(i - NEIGHBOURS, 0) : i], body[i + 1 : i + 1 + NEIGHBOURS]
-    edges = []
-    for side in (before, after):
-        rights = sorted(n.right for n in side if abs(n.left - line.left) < 3 * line.size)
-        if rights:
-            edges.append(rights[len(rights) * 3 // 4])
-    return max(min(edges, default=line.right), line.right)
+def right_edges(body: Sequence[Line]) -> list[float]:
+    """Where the column of each line ends: the third quartile of the lines before or after it, the nearer edge."""
+    edges: list[float] = column_edges(
+        np.array([(n.left, n.right, n.size) for n in body], dtype=float), NEIGHBOURS
+    ).tolist()
+    return edges
 
 
 def breaks(above: Line, line: Line, gap: float, edge: float, *, new_page: bool = False) -> bool:

@@ -10,33 +10,27 @@ The table holds -log2 p(c | a, b) in halves of a bit over the space and a to z, 
 """
 
 import base64
-import functools
-import re
-import unicodedata
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
+
+from stages.parse.kernel import trigrams
+from stages.parse.kinds import folds, table
 
 MIN_TRIGRAMS = 60  # fewer say nothing
 MAX_CHARS = 6000  # a page and a half: enough for 0.05 bits
-OTHERS = re.compile("[^\\W\\d_\u0000-\u024f]")
-LETTERS = {letter: i for i, letter in enumerate(" abcdefghijklmnopqrstuvwxyz")}
 
 
-@functools.lru_cache(maxsize=1)  # the verdict on a reading asks for the same text again
 def surprise(text: str) -> float | None:
     """Mean bits a trigram of a text's words; `None` where there are too few Latin letters to tell."""
-    folded = text = text[:MAX_CHARS]
-    if not text.isascii():
-        folded = unicodedata.normalize("NFKD", text)
-    letters = np.zeros(len(folded) + 2, np.int32)
-    plain = np.frombuffer(folded.encode("ascii", "ignore"), np.uint8)
-    letters[1 : len(plain) + 1] = CODES[plain]
-    count = np.count_nonzero(letters)
-    if count < MIN_TRIGRAMS or count <= sum(map(str.isalpha, OTHERS.findall(folded))):
-        return None
-    total = BITS[(letters[:-2] * 27 + letters[1:-1]) * 27 + letters[2:]][letters[1:-1] > 0].sum()
-    return float(total) / count
+    return surprise_of(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).copy())
+
+
+def surprise_of(codes: NDArray[np.uint32]) -> float | None:
+    """The same of a text's characters."""
+    total, count, others = trigrams(codes[:MAX_CHARS], folds(), table(), BITS)
+    return float(total) / count if count >= MIN_TRIGRAMS and count > others else None
 
 
 HALF_BITS = zlib.decompress(
@@ -182,4 +176,3 @@ HALF_BITS = zlib.decompress(
 )
 
 BITS = np.frombuffer(HALF_BITS, np.uint8) / 2
-CODES = np.array([LETTERS.get(chr(code).lower(), 0) for code in range(128)], np.int32)

@@ -7,16 +7,19 @@ curve, and sidebars that were drawn in the middle of a column.
 
 import io
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pikepdf
 import pypdfium2 as pdfium
 
 from stages.parse.features import drawn, features, is_scanner
 from stages.parse.garble import judge
-from stages.parse.glyphs import Turn, drawing, read_lines, runs_upright
+from stages.parse.glyphs import Turn, drawing, read_layer, runs_upright
 from stages.parse.lines import Page, lost
 
 MAX_PIXELS = 25_000_000  # A3 at 400 dpi
+
+_last_pages: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 class PdfError(Exception):
@@ -67,14 +70,26 @@ def read_page(document: Any, index: int) -> Page:
             text_page.close()
             text_page = page.get_textpage()
         width, height = page.get_size()
-        lines, places = read_lines(text_page, Turn(page.get_rotation(), width, height))
+        layer = read_layer(text_page, Turn(page.get_rotation(), width, height))
         on_page = drawn(page, width * height)
-        noticed = features(lines, places, drawing(text_page), on_page, (width, height))
+        noticed = features(layer, drawing(text_page), on_page, (width, height))
         noticed = noticed._replace(turned=float(turned), scanner=float(is_scanner(document)))
         verdict = judge(noticed, has_objects=on_page.num_objects > 0)
-        return Page(index + 1, width, height, lines, verdict=verdict, features=tuple(noticed))
+        text_page.close()
+        return Page(index + 1, width, height, layer.lines, verdict=verdict, features=tuple(noticed))
     finally:
-        page.close()
+        _keep(document, page)
+
+
+def _keep(document: Any, page: Any) -> None:
+    """Close the page that was read before this one, which stays open until the next one is, or its document closes.
+
+    PDFium forgets fonts with the last page that uses them, and would load them anew for every page.
+    """
+    before = _last_pages.get(document)
+    if before is not None:
+        before.close()
+    _last_pages[document] = page
 
 
 def render(document: Any, index: int, dpi: int) -> tuple[Any, float, tuple[float, float]]:

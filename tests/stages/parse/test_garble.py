@@ -1,6 +1,8 @@
 """Which text layers are usable."""
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stages.parse.features import Features, of_text
 from stages.parse.garble import better, judge
@@ -18,6 +20,11 @@ BAD_READING = (
 def page(text: str, verdict: str = "good") -> Page:
     """A page with one line."""
     return Page(1, 400, 600, (Line(text, 0, 0, 100, 10, 10),), verdict=verdict)  # type: ignore[arg-type]
+
+
+def codes(text: str) -> NDArray[np.uint32]:
+    """The characters of a text."""
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +48,7 @@ def page(text: str, verdict: str = "good") -> Page:
 )
 def test_verdicts(text: str, image_share: float, map_errors: float, expected: str) -> None:
     """Each kind of layer gets the verdict that decides whether its page is read again from its picture."""
-    noticed = Features(**of_text(text), image_share=image_share, map_errors=map_errors)
+    noticed = Features(**of_text(codes(text)), image_share=image_share, map_errors=map_errors)
     assert judge(noticed, has_objects=True) == expected
 
 
@@ -54,9 +61,9 @@ def test_an_empty_page_is_empty() -> None:
 
 def test_hyphens_at_line_ends_are_no_damage() -> None:
     """PDFium's sign for a hyphen is a noncharacter, and is not counted as damage."""
-    assert of_text(f"con{LINE_HYPHEN}duct")["bad_share"] == 0.0
-    assert of_text("ab\x01\ue000")["bad_share"] == 0.5
-    assert of_text(" \n")["bad_share"] == 0.0
+    assert of_text(codes(f"con{LINE_HYPHEN}duct"))["bad_share"] == 0.0
+    assert of_text(codes("ab\x01\ue000"))["bad_share"] == 0.5
+    assert of_text(codes(" \n"))["bad_share"] == 0.0
 
 
 def test_the_better_reading_wins() -> None:

@@ -4,11 +4,15 @@ import math
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import pypdfium2 as pdfium
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pypdfium2 import raw
 
-from stages.parse.glyphs import Turn, characters, drawing, read_lines, read_text
+from stages.parse.glyphs import Turn, drawing, read_layer
+from stages.parse.kernel import _characters, _turn, column_edges
 from stages.parse.lines import LINE_HYPHEN
 from tests.stages.parse.conftest import WORDS, typeset
 
@@ -32,8 +36,9 @@ def size(text_page: pdfium.PdfTextPage, index: int) -> float:
 
 def test_lines_lie_where_their_characters_do(text_page: pdfium.PdfTextPage) -> None:
     """A line's edges are those of its first, middle and last characters' boxes, its size the median of theirs."""
-    text = read_text(text_page)
-    lines, places = read_lines(text_page, Turn(0, 400, 600))
+    lines, places, codes = read_layer(text_page, Turn(0, 400, 600))
+    text = codes.tobytes().decode("utf-32-le")
+    assert text.split() == text_page.get_text_range().split()
     at = 0
     for line, place in zip(lines, places.tolist(), strict=True):
         start = text.index(line.text, at)
@@ -52,23 +57,31 @@ def test_lines_lie_where_their_characters_do(text_page: pdfium.PdfTextPage) -> N
 )
 def test_boxes_turn_with_their_page(degrees: int, box: tuple[float, ...]) -> None:
     """A box is where a page of 200 by 300 points shows it once it is turned clockwise."""
-    assert Turn(degrees, 200, 300).shown(10, 20, 40, 50) == box  # type: ignore[arg-type]
+    shown = np.zeros(4)
+    _turn(np.array([10, 50, 40, 20], np.float32), (float(degrees), 200.0, 300.0), shown)
+    assert tuple(shown.tolist()) == box
 
 
 def test_a_sample_of_characters(text_page: pdfium.PdfTextPage) -> None:
     """The fonts are those that any character has, or fewer; nothing is hidden, and every character has its map."""
     found = drawing(text_page)
-    assert 2 <= found.num_fonts <= 5
+    assert 2 <= found.num_fonts <= 6
     assert (found.hidden_share, found.map_errors) == (0, 0)
 
 
 def test_codes_become_characters() -> None:
     """Pairs are put together, an unseen character keeping the place; halves, nothing and what is no character are marked."""
+
+    def characters(codes: list[int]) -> str:
+        read: bytes = _characters(np.array(codes, np.uint32)).tobytes()
+        return read.decode("utf-32-le")
+
     high, low = 0xD835, 0xDEFC
     assert characters([0x61, high, low, 0x62]) == "a\U0001d6fc\u200bb"
     assert characters([high, high, low, low]) == "\ufffd\U0001d6fc\u200b\ufffd"
     assert characters([0, 2, 0x110000, 0x10FFFF, low]) == f"\ufffd{LINE_HYPHEN}\ufffd\U0010ffff\ufffd"
     assert characters([]) == ""
+    assert characters([0x61, 0x0D, 0x0A, 0x0B, 0x2028]) == "a \n\n\n"
 
 
 def test_an_empty_page(tmp_path: Path) -> None:
@@ -76,7 +89,18 @@ def test_an_empty_page(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(typeset("#pagebreak()"))
     empty = pdfium.PdfDocument(path)[0].get_textpage()
-    lines, places = read_lines(empty, Turn(0, 400, 600))
+    lines, places, _ = read_layer(empty, Turn(0, 400, 600))
     assert lines == ()
     assert places.shape == (0, 5)
     assert drawing(empty) == (0, 0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 90), st.sampled_from([8, 10])), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_where_columns_end(lines: list[tuple[int, int, int]]) -> None:
+    """A line's column ends at the third quartile of its eight neighbours that begin near, on the side where it is nearer."""
+    for i, edge in enumerate(column_edges(np.array(lines, dtype=float), 8).tolist()):
+        left, right, size = lines[i]
+        sides = [lines[max(i - 8, 0) : i], lines[i + 1 : i + 9]]
+        near = [sorted(r for start, r, _ in side if abs(start - left) < 3 * size) for side in sides]
+        assert edge == max(min([n[len(n) * 3 // 4] for n in near if n], default=right), right)

@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from stages.parse.letters import HALF_BITS, LETTERS, surprise
+from stages.parse.letters import HALF_BITS, surprise
 from tests.stages.parse.conftest import WORDS
 
+LETTERS = {letter: i for i, letter in enumerate(" abcdefghijklmnopqrstuvwxyz")}
 GERMAN = (
     "Die Wärmeleitfähigkeit von Kupfer beträgt bei Raumtemperatur etwa vierhundert Watt pro Meter und Kelvin. Metalle "
     "leiten Wärme vor allem durch freie Elektronen, deshalb hängt sie eng mit der elektrischen Leitfähigkeit zusammen."

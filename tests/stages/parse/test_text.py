@@ -4,7 +4,7 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.parse.characters import LIGATURES, MATHS, clean
@@ -152,6 +152,7 @@ def some_pages(draw: st.DrawFn) -> list[Page]:
     return pages
 
 
+@settings(deadline=None)
 @given(some_pages())
 def test_spans_cover_the_text(pages: list[Page]) -> None:
     """Whatever is on the pages, there is a span for each, in order, without gaps or overlaps, from the first to the last."""
@@ -163,6 +164,7 @@ def test_spans_cover_the_text(pages: list[Page]) -> None:
     assert not any(c in text for c in "\ufffe\r\x00")
 
 
+@settings(deadline=None)
 @given(some_pages())
 def test_no_letter_is_lost_or_made(pages: list[Page]) -> None:
     """The letters and digits of the text are those of the lines that are no heads, in order."""
