@@ -1,6 +1,8 @@
 """The free pass: pages a second with features and Parquet written, against the bare libraries, in one process."""
 
 import csv
+import importlib.util
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,14 +29,28 @@ def text_tier(folder: Path) -> Iterator[Comparison]:
 
 
 def peers() -> dict[str, Callable[[str], int]]:
-    """Bare PDFium, and pypdf where it is installed."""
+    """Bare PDFium, and those that are installed of PyMuPDF (AGPL: for comparison only) and pypdf."""
     found: dict[str, Callable[[str], int]] = {"bare pypdfium2": bare}
-    try:
-        import pypdf
-    except ImportError:
-        return found
-    found["pypdf"] = lambda file: len([page.extract_text() for page in pypdf.PdfReader(file).pages])
+    if importlib.util.find_spec("pymupdf"):
+        found["PyMuPDF"] = _pymupdf
+    else:
+        print("PyMuPDF is not compared: pip install --no-deps pymupdf, in an environment of its own", file=sys.stderr)
+    if importlib.util.find_spec("pypdf"):
+        found["pypdf"] = _pypdf
     return found
+
+
+def _pymupdf(file: str) -> int:
+    import pymupdf
+
+    with pymupdf.open(file) as document:
+        return len([page.get_text() for page in document])
+
+
+def _pypdf(file: str) -> int:
+    import pypdf
+
+    return len([page.extract_text() for page in pypdf.PdfReader(file).pages])
 
 
 def opens(file: str) -> bool:
