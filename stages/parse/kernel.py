@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from pypdfium2 import raw
 
+from stages.compiled import compiled
 from stages.parse.kinds import (
     BAD,
     DIGIT,
@@ -33,7 +34,6 @@ from stages.parse.kinds import (
     table,
 )
 from stages.parse.lines import LINE_HYPHEN
-from stages.stream.compiled import compiled
 
 Array = NDArray[Any]
 Turn = tuple[float, float, float]  # degrees clockwise, and the page's size as shown

@@ -15,11 +15,9 @@ from itertools import groupby
 from statistics import median
 from typing import Any, NamedTuple
 
-import numpy as np
 from pypdfium2 import raw
 
 from stages.parse import pdf
-from stages.parse.glyphs import Turn
 from stages.parse.lines import LINE_HYPHEN, Kind, Line, Page
 from stages.parse.reading_order import backward_share, in_order
 
@@ -33,6 +31,9 @@ TITLE, SECTION = 1.45, 1.12  # times the usual size
 MAX_HEADING = 160  # characters
 BOLD = 600  # as fonts have it, of 1000
 BOLD_NAMES = (b"bold", b"black", b"heavy", b"semibold", b"-bd", b"cmbx")
+
+
+Turn = tuple[int, float, float]  # a page's rotation (clockwise, degrees), and its size as shown
 
 
 class Cell(NamedTuple):
@@ -108,7 +109,7 @@ def _pieces(document: Any, page: Page) -> dict[Line, Piece]:
     if drawn.get_size() != (page.width, page.height):  # it is shown turned, and was read unturned
         drawn.set_rotation(0)
     text_page = drawn.get_textpage()
-    turn = Turn(drawn.get_rotation(), *drawn.get_size())
+    turn = drawn.get_rotation(), *drawn.get_size()
     places = [i for i in range(text_page.count_chars()) if not chr(raw.FPDFText_GetUnicode(text_page, i)).isspace()]
     counts = [_num_visible(line.text) for line in lines]
     found = {line: Piece((Cell(line.text, line.left, line.right),), bold=False) for line in lines}
@@ -126,22 +127,36 @@ def _num_visible(text: str) -> int:
     return sum(not c.isspace() for c in text)
 
 
+def _extent(text_page: Any, place: int, turn: Turn) -> tuple[float, float]:
+    """The left and right edge of a character as the page shows it; PDFium's boxes are as if it were not turned."""
+    box = raw.FS_RECTF()
+    raw.FPDFText_GetLooseCharBox(text_page, place, box)
+    degrees, width, _ = turn
+    match degrees:
+        case 90:
+            return box.bottom, box.top
+        case 180:
+            return width - box.right, width - box.left
+        case 270:
+            return width - box.top, width - box.bottom
+    return box.left, box.right
+
+
 def _cells(text_page: Any, turn: Turn, line: Line, places: Sequence[int]) -> Iterator[Cell]:
     """A line cut where more room is than between words; a line of several rows of the page stays whole."""
     if LINE_HYPHEN in line.text or " " not in line.text:
         yield Cell(line.text, line.left, line.right)
         return
-    edges = np.array([text_page.get_charbox(place, loose=True) for place in places]).T
-    at = iter(np.stack(turn.shown(*edges), axis=1).tolist())
-    boxes = [None if c.isspace() else next(at) for c in line.text]
+    at = iter(places)
+    extents = [None if c.isspace() else _extent(text_page, next(at), turn) for c in line.text]
     start, end, left, right = 0, 0, line.left, line.left
-    for i, box in enumerate(boxes):
-        if box is None:
+    for i, extent in enumerate(extents):
+        if extent is None:
             continue
-        if end and box[0] - right > CELL_ROOM * line.size and boxes[i - 1] is None:
+        if end and extent[0] - right > CELL_ROOM * line.size and extents[i - 1] is None:
             yield Cell(line.text[start:end].strip(), left, right)
-            start, left = i, box[0]
-        end, right = i + 1, max(box[2], left)
+            start, left = i, extent[0]
+        end, right = i + 1, max(extent[1], left)
     yield Cell(line.text[start:].strip(), left, right)
 
 

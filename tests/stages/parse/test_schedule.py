@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.corpus import Document, Dropped, SourceFile
 from stages.parse import Parse
-from stages.parse.glyphs import UNSEEN, characters
+from stages.parse.kernel import UNSEEN, _characters
 from stages.parse.lines import Line, Page, lost
 from stages.parse.pool import Lost
 from stages.parse.schedule import MAX_LOST_PAGES, Schedule
@@ -150,7 +151,13 @@ def test_enough_letters() -> None:
         assert isinstance(finish([page(1, text_of_page)], None, 20), Text) == enough
 
 
-@given(st.text(st.characters(exclude_characters="\x00\x02\u200b\ufffd", exclude_categories=["Cs"])))
+def characters(codes: list[int]) -> str:
+    """What a page's codes become."""
+    read: bytes = _characters(np.array(codes, np.uint32)).tobytes()
+    return read.decode("utf-32-le")
+
+
+@given(st.text(st.characters(exclude_characters="\x00\x02\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\u200b\ufffd", exclude_categories=["Cs"])))
 def test_code_units_become_characters(value: str) -> None:
     """UTF-16 code units, one an index, become the characters they stand for, with a filler after each pair."""
     units = value.encode("utf-16-le")
