@@ -28,9 +28,10 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.table import Comparison, Options, interleaved, main
 from stages.model.distributed import joined
-from stages.model.engine import Batch, Engine, Optimization
+from stages.model.engine import Batch, Optimization, make_engine
 from stages.model.export import hugging_face_config, hugging_face_name
 from stages.model.network import Network
+from stages.model.parallelize import Parallelism, lay_out
 from stages.model.sizes import Sizes
 
 Precision = Literal["fp32", "bf16"]
@@ -70,8 +71,8 @@ def network() -> Network:
 
 def ours(precision: Precision, world: Any) -> Trainer:
     """The engine of `stages.pretrain`."""
-    wanted = Optimization(BATCH, BATCH, 0.1, CLIP, precision, zero_stage=0)
-    engine, batch = Engine(network(), wanted, world), tokens()
+    wanted = Optimization(BATCH, BATCH, 0.1, CLIP, precision)
+    engine, batch = make_engine(network(), wanted, lay_out(world, Parallelism(), sizes())), tokens()
 
     def step() -> tuple[float, float]:
         taken = engine.step(batch, RATE, 1)
@@ -161,6 +162,8 @@ def zero_1(precision: Precision) -> Trainer:
         "steps_per_print": 1 << 62,
     }
     model = hugging_face()
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # compiled at first use, for two minutes
+    deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
     engine, *_ = deepspeed.initialize(
         model=model, model_parameters=list(model.parameters()), config=config, dist_init_required=False
     )

@@ -16,7 +16,7 @@ from stages.base import SettingsError
 from stages.model.engine import Batch, Engine, Optimization, State, Taken
 from stages.model.network import Network
 from stages.model.optimizers import make_optimizer, optimizer_groups
-from stages.model.optimizers.sophia import Sophia
+from stages.model.optimizers.sophia import Curvature, Sophia
 from stages.model.parallelize import Layout, Parallelism
 from stages.model.pieces import Piece
 
@@ -31,14 +31,14 @@ class DeepSpeedEngine(Engine):
         super().__init__(network, optimization, layout)
         groups = optimizer_groups(optimization.optimizer, network.to(self.world.device), optimization.weight_decay)
         self._optimizer = make_optimizer(optimization.optimizer, groups)
+        self._curvature: Curvature | None = None
         self._deepspeed = self._initialised()
         if self._sharded:
             self._link_shards()
 
     def measure(self, batch: Batch, step: int) -> Taken:  # noqa: ARG002 - the interface
         """Loss and gradient of a batch, ready to be applied; the weights stay. Neither need be finite."""
-        if isinstance(self._optimizer, Sophia) and self._optimizer.due:
-            self.estimate_curvature(self._optimizer, batch)
+        self._curvature = self.estimate(self._optimizer, batch)
         device, num_micro, num_scored = self.world.device, self.num_micro(batch), self.num_scored(batch)
         weight = (self.world.size / num_scored).float()  # DeepSpeed takes the mean over ranks
         total = torch.zeros((), dtype=torch.float64, device=device)
@@ -61,6 +61,8 @@ class DeepSpeedEngine(Engine):
             self._deepspeed._config.gradient_clipping = limit  # noqa: SLF001 - it has no call that sets it
         for group in self._deepspeed.optimizer.param_groups:
             group["lr"] = learning_rate
+        if isinstance(self._optimizer, Sophia) and self._curvature is not None:
+            self._optimizer.take(self._curvature)
         self._deepspeed.step()
 
     def discard(self) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from stages.base import SettingsError
 from stages.model.network import IGNORED, Network
 from stages.model.optimizers import SHARDED, OptimizerName
-from stages.model.optimizers.sophia import Sophia
+from stages.model.optimizers.sophia import Curvature, Sophia
 from stages.model.parallelize import Layout
 from stages.model.pieces import Piece
 
@@ -146,8 +146,13 @@ class Engine(ABC):
         """Micro-batches of a batch."""
         return len(batch.inputs_BT) // self.micro
 
-    def estimate_curvature(self, optimizer: Sophia, batch: Batch) -> None:
-        """Sophia's estimate, from the first micro-batch of every rank; its labels follow from steps taken and rank."""
+    def estimate(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Curvature | None:
+        """The curvature that Sophia takes in before its next step, from the first micro-batch of every rank, if one is due.
+
+        Its labels follow from steps taken and rank. It changes nothing: a measured step may be discarded.
+        """
+        if not isinstance(optimizer, Sophia) or not optimizer.due:
+            return None
         inputs_BT, targets_BT, documents_BT = batch.rows(0, self.micro, self.world.device)
         seed = optimizer.steps_taken * self.world.size + self.world.rank
         chance = torch.Generator(self.world.device).manual_seed(seed)
@@ -157,7 +162,7 @@ class Engine(ABC):
             loss = self.network(inputs_BT, drawn_BT, "sum", documents_BT)
         num_scored = int(self.world.sum((drawn_BT != IGNORED).sum()))
         gradients = [self.world.sum(g) / num_scored for g in torch.autograd.grad(loss, parameters)]
-        optimizer.update_curvature(parameters, gradients, num_scored)
+        return Curvature(parameters, gradients, num_scored)
 
     def num_scored(self, batch: Batch) -> Tensor:
         """Tokens of the global batch that count."""

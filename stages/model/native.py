@@ -13,7 +13,7 @@ from stages.model.engine import Batch, Engine, Optimization, State, Taken
 from stages.model.network import Network
 from stages.model.optimizers import make_optimizer, optimizer_groups
 from stages.model.optimizers.adamw import AdamW
-from stages.model.optimizers.sophia import Sophia
+from stages.model.optimizers.sophia import Curvature, Sophia
 from stages.model.parallelize import (
     Layout,
     cut_of,
@@ -37,12 +37,12 @@ class NativeEngine(Engine):
         self._cuts = {name: cut_of(p) for name, p in self._parameters.items()}
         self.optimizer = self._make_optimizer()
         self._norm = torch.zeros((), device=layout.world.device)
+        self._curvature: Curvature | None = None
 
     def measure(self, batch: Batch, step: int) -> Taken:  # noqa: ARG002 - the interface
         """Loss and gradient of a batch, ready to be applied; the weights stay. Neither need be finite."""
         self.discard()
-        if isinstance(self.optimizer, Sophia) and self.optimizer.due:
-            self.estimate_curvature(self.optimizer, batch)
+        self._curvature = self.estimate(self.optimizer, batch)
         num_scored = self.num_scored(batch)
         loss = self._learn(batch, num_scored)
         self._norm = self._gradient_norm()
@@ -55,6 +55,8 @@ class NativeEngine(Engine):
         torch.nn.utils.clip_grads_with_norm_(self._learning(), limit, self._norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        if isinstance(self.optimizer, Sophia) and self._curvature is not None:
+            self.optimizer.take(self._curvature)
         self.optimizer.step()
         self.discard()
 

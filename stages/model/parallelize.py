@@ -47,6 +47,8 @@ class Parallelism:
         """What keeps a network from being spread over so many ranks."""
         tensor, sequence = self.tensor_parallel, self.sequence_parallel
         found = []
+        if sizes.qk_norm and tensor > 1:
+            found.append("qk_norm goes with tensor_parallel 1: its weights belong to all heads")
         if num_ranks % (tensor * sequence):
             found.append(f"tensor_parallel {tensor} x sequence_parallel {sequence} does not divide {num_ranks} ranks")
         if sizes.num_heads % (tensor * sequence) or sizes.num_kv_heads % (tensor * sequence):

@@ -9,6 +9,7 @@ shards of the optimizer's state (ZeRO 1), into which the estimate would have to 
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +22,16 @@ EPSILON = 1e-15
 EVERY = 10  # steps between two estimates
 
 
+class Curvature(NamedTuple):
+    """An estimate: gradients of the mean loss on `num_tokens` drawn labels."""
+
+    parameters: Sequence[Tensor]
+    gradients: Sequence[Tensor]
+    num_tokens: int
+
+
 class Sophia(AdamW):
-    """Sophia-G for every group. Call `update_curvature` before a step if it is `due`."""
+    """Sophia-G for every group. Call `take` before a step if an estimate is `due`."""
 
     @property
     def steps_taken(self) -> int:
@@ -39,11 +48,11 @@ class Sophia(AdamW):
         return {"exp_avg": torch.zeros_like(weights), "curvature": torch.zeros_like(weights)}
 
     @torch.no_grad()
-    def update_curvature(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], num_tokens: int) -> None:
-        """Take in gradients of the mean loss on `num_tokens` drawn labels."""
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+    def take(self, estimate: Curvature) -> None:
+        """Let an estimate into the running mean."""
+        for parameter, gradient in zip(estimate.parameters, estimate.gradients, strict=True):
             curvature = self.state[parameter]["curvature"]
-            curvature.mul_(BETAS[1]).addcmul_(gradient, gradient, value=(1 - BETAS[1]) * num_tokens)
+            curvature.mul_(BETAS[1]).addcmul_(gradient, gradient, value=(1 - BETAS[1]) * estimate.num_tokens)
 
     def group_step(self, parameters: list[Tensor], group: Group) -> None:
         """Change these parameters of `group`."""

@@ -146,6 +146,18 @@ def test_the_curvature_is_that_of_drawn_labels(world: World) -> None:
         torch.testing.assert_close(found, 0.01 * 19 * parameter.grad.square(), rtol=1e-3, atol=1e-9)
 
 
+@both
+def test_an_estimate_of_a_discarded_step_leaves_no_trace(name: EngineName, world: World) -> None:
+    """Sophia's curvature is taken in when the step is applied, once, however often it was measured before."""
+    ours, other = engine(world, name=name, optimizer="sophia"), engine(world, name=name, optimizer="sophia")
+    for _ in range(2):
+        ours.measure(batch(4, 4, 4, 4), 1)
+        ours.discard()
+    for one in (ours, other):
+        one.step(batch(16, 16, 16, 16), 0.01, 1)
+    assert all(torch.equal(piece.local, other.state()[key].local) for key, piece in ours.state().items())
+
+
 def test_a_batch_in_parts_is_several_updates(world: World) -> None:
     """Two halves learned from one after the other are the two updates, whatever the micro-batch; parts that do not split are refused."""
     whole = batch(16, 5, 9, 1)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from stages.model.parallelize import Parallelism
@@ -54,3 +56,12 @@ def test_all_that_does_not_fit_is_said_at_once() -> None:
         "the 16 tokens of a sequence",
     ]
     assert Parallelism(tensor_parallel=2, sequence_parallel=2).problems(SIZES, 8) == []
+
+
+def test_what_is_not_cut_over_heads_is_refused() -> None:
+    """Linear attention, and norms that all heads share, are said not to go with what cuts them."""
+    (linear,) = Parallelism(sequence_parallel=2).problems(replace(SIZES, layers="attention,deltanet"), 2)
+    (norms,) = Parallelism(tensor_parallel=2).problems(replace(SIZES, qk_norm=True), 2)
+    assert "linear attention" in linear
+    assert "qk_norm" in norms
+    assert Parallelism(sequence_parallel=2).problems(replace(SIZES, qk_norm=True), 2) == []

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stages.model.optimizers.adamw import AdamW
 from stages.model.optimizers.muon import Muon, orthogonal
 from stages.model.optimizers.soap import SOAP
-from stages.model.optimizers.sophia import Sophia
+from stages.model.optimizers.sophia import Curvature, Sophia
 from tests.stages.model.optimizers import reference
 from tests.stages.model.optimizers.reference import Array, Rates, State
 
@@ -118,7 +118,7 @@ def test_sophias_curvature_is_a_running_mean_of_squares() -> None:
     expected = np.zeros((4, 3))
     for step, num_tokens in ((1, 64), (2, 100)):
         g = gradient((4, 3), step)
-        optimizer.update_curvature([weights], [g], num_tokens)
+        optimizer.take(Curvature([weights], [g], num_tokens))
         expected = 0.99 * expected + 0.01 * num_tokens * g.double().numpy() ** 2
     np.testing.assert_allclose(state_of(optimizer, weights)["curvature"], expected, rtol=1e-5)
 
