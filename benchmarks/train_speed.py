@@ -252,16 +252,16 @@ def agree(mine: tuple[float, float], theirs: tuple[float, float], precision: Pre
     return all(abs(a - b) <= MAX_DIFFERENCE[precision] * abs(b) for a, b in zip(mine, theirs, strict=True))
 
 
-def repeated(step: Callable[[], object]) -> None:
+def repeated(step: Callable[[], object], count: int) -> None:
     """Some steps in a row."""
-    for _ in range(STEPS):
+    for _ in range(count):
         step()
 
 
 def run(options: Options) -> Iterator[Comparison]:
     """Equal first steps, then each peer and ours in turn."""
     warnings.filterwarnings("ignore")  # the peers'
-    repetitions = 1 if options.quick else 7
+    count, repetitions = (1, 1) if options.quick else (STEPS, 7)
     with joined() as world, TemporaryDirectory() as folder:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         for precision in ("fp32", "bf16"):
@@ -269,8 +269,10 @@ def run(options: Options) -> Iterator[Comparison]:
             first = own.step()
             for peer in peers(precision, folder):
                 equal = agree(first, peer.step(), precision) and own.num_parameters == peer.num_parameters
-                seconds = interleaved(partial(repeated, own.step), partial(repeated, peer.step), repetitions)
-                mine, other = (STEPS * BATCH * CONTEXT / s for s in seconds)
+                seconds = interleaved(
+                    partial(repeated, own.step, count), partial(repeated, peer.step, count), repetitions
+                )
+                mine, other = (count * BATCH * CONTEXT / s for s in seconds)
                 name = f"{peer.name}, {peer.num_parameters:,} weights"
                 what = f"training, {own.num_parameters:,} weights, CPU, {precision}"
                 yield Comparison(what, name, mine, other, "tokens/s", mine / other, equal if peer.same else None)
