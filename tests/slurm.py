@@ -203,6 +203,7 @@ def main(words: Sequence[str]) -> int:
     with running() as variables:
         command = subprocess.Popen(words, env=variables)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the command's: Parsl gives back its jobs on it
+        signal.signal(signal.SIGTERM, lambda *_: command.terminate())  # the daemons must not be left
         code = command.wait()
         for job in ended(variables):
             print(f"job {job['JobId']}: {job['Name']}, {job['NodeCnt']} node(s), {job['JobState']}")
