@@ -23,6 +23,7 @@ from tests.stages.parse.conftest import WORDS, scan, source
 from tests.stages.parse.conftest import typeset as set_page
 
 ENGINES = ("rapidocr", "tesseract")
+PATIENT = {"page_seconds": 1200, "document_seconds": 2400}  # a busy machine changes no byte
 
 
 def routing(budget: str, num_documents: int) -> Router:
@@ -132,17 +133,17 @@ def test_a_run_with_a_budget(tmp_path: Path, parse, monkeypatch: pytest.MonkeyPa
     (tmp_path / "good.pdf").write_bytes(set_page(WORDS))
     (tmp_path / "note.txt").write_text(WORDS)
     rows = [source(tmp_path / f"{n}.pdf") for n in ("a", "good", "b")] + [source(tmp_path / "note.txt", "text/plain")]
-    half = parse(rows, "half", parsers="rapidocr", budget="34 %")
+    half = parse(rows, "half", parsers="rapidocr", budget="34 %", **PATIENT)
     routes = pq.read_table(half.folder / "routes").to_pylist()
     assert sorted(r["parser"] for r in routes) == ["pypdfium2", "pypdfium2", "rapidocr"]
     assert sorted(r["reason"] for r in routes) == ["no gain", "no text", "no text, price"]
     assert len(half.documents) == 3
     assert list(half.reasons.values()) == ["no text"]
     monkeypatch.setenv("BOREALIS_WORKERS", "1")
-    again = parse(rows, "again", parsers="rapidocr", budget="34 %")
+    again = parse(rows, "again", parsers="rapidocr", budget="34 %", **PATIENT)
     for table in ("documents", "dropped", "routes"):
         assert pq.read_table(again.folder / table).equals(pq.read_table(half.folder / table))
-    assert len(parse(rows, "none", parsers="rapidocr", budget="0 s").documents) == 2
+    assert len(parse(rows, "none", parsers="rapidocr", budget="0 s", **PATIENT).documents) == 2
 
 
 # ---- training
