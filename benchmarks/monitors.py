@@ -3,7 +3,8 @@
 On: the guard (detector, clock of phases), tensors looked at every 50 steps (by default it is every 100), a watchdog, rows for
 readers, TensorBoard's curves and progress at every step. Off: measure and apply, nothing else. Blocks of 50 steps in turn, over
 two copies of one network, which must have the same weights in the end. The share that watching takes of a step falls with the
-size of the step: what it costs in microseconds is shown too.
+size of the step: what it costs in microseconds is shown too. Times are of the processor, all threads, which others' load
+changes less than the clock on the wall.
 """
 
 import copy
@@ -21,7 +22,8 @@ from benchmarks.table import Comparison, Options, main
 from schemas.training import TrainStep
 from stages.model.distributed import World, joined
 from stages.model.engine import Batch, Taken
-from stages.model.network import Network, Sizes
+from stages.model.network import Network
+from stages.model.sizes import Sizes
 from stages.pretrain.health.guard import Guard, Policy
 from stages.pretrain.health.heartbeat import Clock, Watchdog
 from stages.pretrain.health.observe import Observer
@@ -120,18 +122,18 @@ def _batch(seed: int) -> Batch:
 
 
 def _plain(engine: PlainEngine, batches: list[Batch]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     for step, batch in enumerate(batches):
         engine.measure(batch, step)
         engine.apply(1e-3)
-    return (time.perf_counter() - started) / len(batches)
+    return (time.process_time() - started) / len(batches)
 
 
 def _watched(watched: Watched, batches: list[Batch], first: int) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     for step, batch in enumerate(batches, first + 1):
         watched.step(step, batch)
-    return (time.perf_counter() - started) / len(batches)
+    return (time.process_time() - started) / len(batches)
 
 
 if __name__ == "__main__":

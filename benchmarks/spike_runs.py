@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.model.network import IGNORED, Network, Sizes
-from stages.model.schedule import cosine
+from stages.model.network import IGNORED, Network
+from stages.model.schedule import Schedule
+from stages.model.sizes import Sizes
 from stages.pretrain.health.detect import Reading
 from stages.pretrain.health.diagnose import Cause, Measured
 from stages.pretrain.health.state import Tensors, impossible
@@ -95,7 +96,7 @@ class TinyRun:
     def rate(self, step: int) -> float:
         """The step's learning rate, as it is used."""
         factor = self.fault.rate(step) if self.fault and self.fault.rate else None
-        return cosine(step, PEAK, WARMUP_STEPS, self.num_steps) if factor is None else factor * PEAK
+        return Schedule("cosine", PEAK, WARMUP_STEPS, self.num_steps).rate(step) if factor is None else factor * PEAK
 
     def read(self, step: int) -> Reading:
         """Forward and backward; the update is not made yet."""

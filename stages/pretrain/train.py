@@ -1,8 +1,8 @@
 """The training run: batches by step, a step through the engine, measurements, checkpoints, export.
 
 All that a step depends on is the weights, the optimizer's state and the step's number, so a run that is killed goes on
-from its newest checkpoint to the same bits (on as many ranks and threads). What it gives up: the same bits on another
-number of ranks or threads, where sums are taken in another order, unless `canonical_ranks` asks for them.
+from its newest checkpoint to the same bits (on as many ranks and threads). On another number of ranks sums are taken in
+another order, unless `canonical_ranks` fixes it.
 """
 
 import contextlib
@@ -45,14 +45,15 @@ RowType = TypeVar("RowType", bound=Row)
 
 def pretrain(settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     """Train as `settings` say, from the newest checkpoint in `outputs.folder` if there is one, and export."""
+    clock = Clock()
     with joined() as joined_world:
-        world = TimedWorld.of(joined_world, Clock())
+        world = TimedWorld.of(joined_world, clock)
         threads = settings.canonical_threads if settings.canonical_ranks else num_cores() // world.local_size
         torch.set_num_threads(max(1, threads))
         data = open_data(inputs, world)
         sizes = _sizes(settings, data)
         layout = lay_out(world, _parallelism(settings), sizes)
-        run = Run(settings, replace(data, world=layout.data), outputs, (sizes, layout, world.clock))
+        run = Run(settings, replace(data, world=layout.data), outputs, (sizes, layout), clock)
         with contextlib.closing(run.checkpoints):
             run.train()
             if world.rank == 0:
@@ -62,9 +63,11 @@ def pretrain(settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs)
 class Run:
     """One training run of one rank."""
 
-    def __init__(self, settings: Pretrain, data: Data, outputs: Outputs, spread: tuple[Sizes, Layout, Clock]) -> None:
+    def __init__(
+        self, settings: Pretrain, data: Data, outputs: Outputs, spread: tuple[Sizes, Layout], clock: Clock
+    ) -> None:
         self.settings, self.data, self.outputs = settings, data, outputs
-        self.sizes, self.layout, self.clock = spread
+        self.sizes, self.layout = spread
         self.world = self.layout.world
         self.order = data.opened.order
         self.schedule = _schedule(settings, self.order.num_steps)
@@ -74,11 +77,16 @@ class Run:
         self.steps: list[TrainStep] = []
         self.ledger: list[BatchLedger] = []
         self.validation = [data.held_out.unigram()]
-        phases = frozenset(share.first_step for share in data.opened.mixture) - {1}
-        policy = Policy(settings.on_spike, settings.monitor_every, phases)
-        self.guard = Guard(self.engine, data, policy, self._load, self._saved, settings.mask_documents, self.clock)
+        self.clock = clock
+        self.guard = Guard(self.engine, data, self._policy(), self._load, self._saved, settings.mask_documents, clock)
         sizes = (self.sizes, self.engine.network.num_parameters())
-        self.observer = Observer(outputs.folder, self.world, self.clock, sizes)
+        self.observer = Observer(outputs.folder, self.world, clock, sizes)
+
+    def _policy(self) -> Policy:
+        """Another past begins with another mixture, and where a batch that grows has its full size."""
+        begins = {share.first_step for share in self.data.opened.mixture} - {1}
+        begins |= {last + 1 for last in self.settings.batch_doublings}
+        return Policy(self.settings.on_spike, self.settings.monitor_every, frozenset(begins))
 
     def identity(self) -> dict[str, Any]:
         """What makes these weights: settings, the data by digest, and conventions that no tensor shows."""
@@ -87,7 +95,7 @@ class Run:
 
     def train(self) -> None:
         """Take the steps that are not done yet."""
-        first = self._restore(self.checkpoints.begin()) + 1
+        first = self._resume(self.checkpoints.begin()) + 1
         if self.world.rank == 0:
             print(f"{self.engine.network.num_parameters():,} parameters: {self.sizes.describe()}", flush=True)
             if words := no_architecture(self.sizes):
@@ -120,7 +128,7 @@ class Run:
     def _go_back(self, event: SpikeEvent, step: int) -> int:
         """Go back to the state after `step`, as a run that was killed would, and forget what was saved after it."""
         self.checkpoints.rewind(step)
-        step = self._restore(self.checkpoints.newest())
+        step = self._resume(self.checkpoints.newest())
         self.guard.went_back(event)
         return step
 
@@ -162,9 +170,9 @@ class Run:
         return network.eval()
 
     def _step(self, step: Step, started: float) -> SpikeEvent | None:
-        rate, event = self.schedule.rate(step.number), None
-        if self.schedule.num_updates(step.number) > 1:
-            taken = self._updates(step, rate)
+        rate = self.schedule.rate(step.number)
+        if self.schedule.num_updates(step.number) > 1:  # parts of a batch are not to be compared with whole ones
+            taken, event = self._updates(step, rate), None
         else:
             taken, event = self.guard.take(step.number, step.batch, rate)
         row = TrainStep(
@@ -178,10 +186,8 @@ class Run:
         )
         if event is not None and self.world.rank == 0:
             done = event.action if event.restart_step is None else f"{event.action} to step {event.restart_step}"
-            print(
-                f"step {event.step}: a spike of the {event.signal}, class {event.cause}: {event.evidence}; {done}",
-                flush=True,
-            )
+            words = f"a spike of the {event.signal}, class {event.cause}: {event.evidence}; {done}"
+            print(f"step {event.step}: {words}", flush=True)
         if event is None or event.restart_step is None:
             self.steps.append(row)
             self.ledger.append(step.ledger())
@@ -189,7 +195,7 @@ class Run:
         return event
 
     def _updates(self, step: Step, rate: float) -> Taken:
-        """Learn from the step's samples part by part, unguarded: their mean loss, and the largest gradient norm."""
+        """Learn from the step's samples, all at once or part by part: their mean loss, and the largest gradient norm."""
         count = self.schedule.num_updates(step.number)
         size = len(step.batch.inputs_BT) // count
         taken = []
@@ -216,13 +222,13 @@ class Run:
 
     def _save(self, step: int) -> None:
         with self.clock.phase("checkpoint"):
-            first = self.world.rank == 0
-            tables = {name: row.table(rows) for name, (row, rows) in self._tables().items()} if first else {}
+            own = self._tables() if self.world.rank == 0 else {}
+            tables = {name: row.table(rows) for name, (row, rows) in own.items()}
             state = {**self.engine.state(), "random": Piece.whole(torch.get_rng_state())}
             self.checkpoints.save(step, self.steps[-1].num_tokens, state, tables)
 
-    def _restore(self, found: tuple[Path, Marker] | None) -> int:
-        """Go on after a checkpoint's step, or from the start."""
+    def _resume(self, found: tuple[Path, Marker] | None) -> int:
+        """Go on from a checkpoint, if there is one: its rows, then its tensors; its step, or 0."""
         if found is None:
             return 0
         folder, marker = found
@@ -246,7 +252,7 @@ class Run:
         torch.set_rng_state(random)
 
     def _saved(self) -> list[int]:
-        """Steps of the complete checkpoints, as rank 0 sees them when none is under way."""
+        """Steps of the complete checkpoints, as rank 0 sees them when the last save is done."""
         self.checkpoints.wait()
         steps = [marker.step for _, marker in self.checkpoints.complete()] if self.world.rank == 0 else []
         count = self.world.from_first(len(steps))

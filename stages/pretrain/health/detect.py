@@ -4,8 +4,8 @@ Each signal (loss in nats; logarithm of the gradient norm) is forecast from its 
 medians of their older and newer half (a resistant line, Tukey 1977). What counts is the error of the forecast, less the
 median of the last 64 errors (a line lags behind a curve), in units of their spread: 1.4826 times their median absolute
 deviation, which a few wild steps do not move, and not under a floor. A step is an alarm when it is further off than `SUDDEN`
-spreads, or when it and enough of the steps before it are off by `LASTING`: so a slow climb is found too. Steps that raise an
-alarm do not enter the past. The onset is found backwards, where the cumulative sum of the deviations peaks (Page 1954). All
+spreads, when both signals are by `TOGETHER`, or when it and enough of the steps before it are by `LASTING`: so a slow climb is
+found too. Steps that raise an alarm do not enter the past. The onset is found backwards, where the cumulative sum of the deviations peaks (Page 1954). All
 of it is a function of the rows of the steps, so every rank decides alike, and a resumed run as the run that was not killed.
 What it gives up: the first `MIN_STEPS` steps, of which there is no past, and drifts slower than the line.
 """
@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 LINE_STEPS, WINDOW_STEPS = 16, 64  # of a forecast; of errors of forecasts
 MIN_LINE_STEPS, MIN_STEPS = 8, 24
 REPLAY_STEPS = LINE_STEPS + 2 * WINDOW_STEPS  # all that a detector remembers comes from so many steps
-SUDDEN, LASTING = 7.0, 4.5  # deviations of one step; of most of the last few
+SUDDEN, LASTING, TOGETHER = 7.0, 4.5, 3.5  # deviations of one step; of most of the last few; of both signals
 LASTING_STEPS, LASTING_OF = 3, 4
 LOSS_FLOOR, NORM_FLOOR = 0.01, 0.06  # smallest spread, in nats and in the logarithm of the norm
 YOUNG_FACTOR = 2.0  # by how much the spread is taken larger with the first errors; not at all with a full window
@@ -131,7 +131,8 @@ class Detector:
         ):
             if abs(value) > SUDDEN or _lasts([*before, value]):
                 return "loss" if name == "loss" else "gradient norm"
-        return None
+        both = min(abs(verdict.loss_deviations), abs(verdict.norm_deviations))
+        return "loss" if both > TOGETHER else None
 
 
 def _lasts(deviations: Sequence[float]) -> bool:

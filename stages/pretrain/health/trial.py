@@ -4,9 +4,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
-from torch import Tensor
 
-from stages.model.engine import Batch, Engine
+from stages.model.engine import Batch, Engine, State
 from stages.model.network import IGNORED
 from stages.model.optimizers.adamw import BETAS
 from stages.pretrain.data import Data
@@ -42,10 +41,10 @@ class RunTrial:
 
     def impossible(self) -> str | None:
         """The first tensor, on whatever rank, with a number that no update makes."""
-        world = self.engine.layout.world  # ranks of one tensor group hold other parts
-        state = {key: piece.local for key, piece in self.engine.state().items()}
+        world = self.engine.layout.world  # ranks of a tensor group hold different parts
+        state = self.engine.state()
         names = [key.removeprefix("weights/") for key in state if key.startswith("weights/")]
-        found = [impossible([_tensors(state, name)], BETAS) for name in names]
+        found = [impossible([self._tensors(state, name)], BETAS) for name in names]
         broken_N = world.sum(torch.tensor([float(w is not None) for w in found], device=world.device))
         first = next((i for i, count in enumerate(broken_N.tolist()) if count), None)
         return None if first is None else found[first] or f"{names[first]}: broken on another rank"
@@ -56,6 +55,13 @@ class RunTrial:
         rank = (world.rank + moved) % world.size
         batch = self.data.at(step, rank, mask_documents=self.mask_documents).batch
         return omitted(batch, without, rank * len(batch.inputs_BT))
+
+    def _tensors(self, state: State, name: str) -> Tensors:
+        """Weights, and moments where they are AdamW's, of which the bound is known."""
+        weight = state[f"weights/{name}"].local
+        if self.engine.optimization.optimizer != "adamw":
+            return Tensors(name, weight)
+        return Tensors(name, weight, state[f"exp_avg/{name}"].local, state[f"exp_avg_sq/{name}"].local)
 
     def _loss(self, batch: Batch, row: int) -> float:
         device = self.data.world.device
@@ -75,7 +81,3 @@ def omitted(batch: Batch, sequences: Collection[int], first: int) -> Batch:
     targets_BT = batch.targets_BT.clone()
     targets_BT[rows] = IGNORED
     return batch._replace(targets_BT=targets_BT)
-
-
-def _tensors(state: Mapping[str, Tensor], name: str) -> Tensors:
-    return Tensors(name, state[f"weights/{name}"], state.get(f"exp_avg/{name}"), state.get(f"exp_avg_sq/{name}"))

@@ -157,7 +157,13 @@ def characters(codes: list[int]) -> str:
     return read.decode("utf-32-le")
 
 
-@given(st.text(st.characters(exclude_characters="\x00\x02\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\u200b\ufffd", exclude_categories=["Cs"])))
+@given(
+    st.text(
+        st.characters(
+            exclude_characters="\x00\x02\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\u200b\ufffd", exclude_categories=["Cs"]
+        )
+    )
+)
 def test_code_units_become_characters(value: str) -> None:
     """UTF-16 code units, one an index, become the characters they stand for, with a filler after each pair."""
     units = value.encode("utf-16-le")
