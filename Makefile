@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format stub base image test-containers test-slurm test-remote clean
+.PHONY: help install demo test lint format stub base image test-containers test-slurm test-remote test-chaos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,10 +56,13 @@ test-containers: $(STAMP) ## the same rows in the environment, under bubblewrap 
 	$(BIN)/python -m pytest -q -rs tests/containers/test_parity.py
 
 test-slurm: $(STAMP) ## the life cycle on a real Slurm of four node names on this machine (slow; needs slurm-wlm and munge)
-	$(BIN)/python -m pytest -q -rs tests/workflows/slurm
+	BOREALIS_LONG_TESTS=1 $(BIN)/python -m pytest -q -rs tests/workflows/slurm
 
 test-remote: $(STAMP) ## runs through Globus Compute's own client and a loopback of its service (slow; needs rabbitmq-server)
-	$(BIN)/python -m pytest -q -rs tests/workflows/remote
+	BOREALIS_LONG_TESTS=1 $(BIN)/python -m pytest -q -rs tests/workflows/remote
+
+test-chaos: $(STAMP) ## 25 faults injected into runs on simulated machines: each ends right or in a clear stop (slow)
+	BOREALIS_LONG_TESTS=1 $(BIN)/python -m pytest -q -rs tests/workflows/simulate/test_chaos.py
 
 clean: ## remove runs, the demo corpus and caches; keeps .venv
 	rm -rf runs build examples/corpus examples/corpus-truth .mypy_cache .ruff_cache .pytest_cache

@@ -14,6 +14,7 @@ import pytest
 
 from stages.base import PACKAGE_ROOT, SettingsError
 from tests import rabbitmq
+from tests.long import when_asked
 from tests.workflows.remote.service import Service, fresh_process, serving
 from workflows.__main__ import main
 from workflows.remote import channel
@@ -23,6 +24,7 @@ from workflows.remote.request import MAX_BYTES, Logs, payload
 pytest.importorskip("globus_compute_sdk", reason="the executor is Globus Compute's own: pip install -e '.[remote]'")
 pytestmark = [
     pytest.mark.slow,
+    when_asked("test-remote"),
     pytest.mark.skipif(rabbitmq.missing(), reason=f"no RabbitMQ here: {rabbitmq.CURE}"),
     pytest.mark.filterwarnings(
         "ignore:unclosed:ResourceWarning"

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.long import when_asked
 from tests.workflows.simulate.chaos.run import Case, Chaos, table
 from workflows.simulate.jobs import FOLDER
+
+pytestmark = [pytest.mark.slow, when_asked("test-chaos")]
 
 STAGE_FAULTS = [
     *(Case("cpu", fault) for fault in ("kill", "memory", "terminate", "lock", "bad block", "refused connection")),

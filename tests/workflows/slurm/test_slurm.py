@@ -10,6 +10,7 @@ import pytest
 
 from stages.base import PACKAGE_ROOT
 from tests import slurm
+from tests.long import when_asked
 from workflows.base import load_recipe
 
 RECIPE = PACKAGE_ROOT / "workflows" / "pretrain.py"
@@ -17,6 +18,7 @@ RUN = [sys.executable, "-m", "workflows", "run", str(RECIPE), "--site", "slurm",
 
 pytestmark = [
     pytest.mark.slow,
+    when_asked("test-slurm"),
     pytest.mark.skipif(bool(slurm.missing()), reason=f"no {', '.join(slurm.missing())} here: {slurm.CURE}"),
 ]
 
