@@ -205,6 +205,8 @@ def _shards(folder: Path) -> tuple[Shards, dict[str, Any]]:
 
 def load(file: Path) -> dict[str, Any]:
     """A file's state without running any code of it; `ContractError` where it holds other objects than data."""
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()  # libraries let in objects of their own
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
@@ -212,6 +214,8 @@ def load(file: Path) -> dict[str, Any]:
         words = str(error).strip().split("\n")[0]
         cure = "save its `module` alone with torch.save where it was made; objects of code are never loaded here"
         raise ContractError(str(file), [f"not only tensors and numbers, or no torch file: {words}", cure]) from error
+    finally:
+        torch.serialization.add_safe_globals(others)
     return state
 
 

@@ -183,6 +183,7 @@ def forks(homes: dict[str, Path]) -> ForkServerContext:
     with pytest.MonkeyPatch.context() as patch:
         for name, folder in homes.items():
             patch.setenv(name, str(folder))
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # another test has left one with another environment
         forkserver.ensure_running()
     return context
 
