@@ -109,8 +109,8 @@ class Pretrain(Stage):
     keep_checkpoints: Count = 2
     keep_every: Annotated[int, Field(ge=0)] = 0
     """Beside the newest, keep checkpoints of steps that are multiples of it; 0 for none."""
-    on_spike: Literal["clip", "skip", "rollback"] = "skip"
-    """What is done about a step whose loss or gradient is far from where its past led: clip its gradient to the norm that was
+    on_spike: Literal["off", "clip", "skip", "rollback"] = "off"
+    """What is done about a step whose loss or gradient is far from where its past led: nothing, clip its gradient to the norm that was
     expected, make no update, or go back to the newest healthy checkpoint and leave out the sequences that are to blame."""
     monitor_every: Annotated[int, Field(ge=0)] = 100
     """Steps from one look at what an update changes to the next; 0 for none."""

@@ -24,15 +24,16 @@ from stages.pretrain.health.restart import restart
 from stages.pretrain.health.trial import RunTrial, omitted
 
 Action = Literal["clip", "skip", "rollback"]
+Choice = Literal["off", "clip", "skip", "rollback"]
 MAX_IN_A_ROW = 8  # steps that were all spikes: then the weights are beyond what leaving out can heal
 MAX_EXAMINED = 16  # steps of an excursion whose sequences are looked at
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What is set: the action, how often tensors are looked at (0 for never), and steps at which another past begins."""
+    """What is set: the action, or none, how often tensors are looked at (0 for never), and steps at which another past begins."""
 
-    on_spike: Action
+    on_spike: Choice
     monitor_every: int = 0
     fresh: frozenset[int] = frozenset()
 
@@ -66,6 +67,9 @@ class Guard:
             self.engine.discard()
             return taken, None
         reading = Reading(step, taken.loss, taken.gradient_norm, rate)
+        if self.policy.on_spike == "off":
+            self._apply_unjudged(reading)
+            return taken, None
         verdict = self.detector.judge(reading)
         if verdict.signal is None:
             self._apply(step, rate)
@@ -118,6 +122,12 @@ class Guard:
                     for words in monitors.complaints(rows):
                         print(words, flush=True)
 
+    def _apply_unjudged(self, reading: Reading) -> None:
+        if not (math.isfinite(reading.loss) and math.isfinite(reading.gradient_norm)):
+            self.engine.discard()
+            raise TrainingError(_not_finite(reading))
+        self._apply(reading.step, reading.learning_rate)
+
     def _spike(self, reading: Reading, verdict: Verdict, batch: Batch) -> SpikeEvent:
         self.engine.discard()
         if not self.detector.ready:
@@ -125,7 +135,7 @@ class Guard:
         self._refuse_many(reading.step)
         trial = RunTrial(self.engine, self.data, self.left_out, mask_documents=self.mask_documents)
         found = diagnose(trial, reading, verdict, self.detector)
-        action: Action = self.policy.on_spike
+        action: Action = self.policy.on_spike if self.policy.on_spike != "off" else "skip"
         back: int | None = None
         laid_on = [(reading.step, found.suspects, trial.losses(reading.step))] if found.suspects else []
         if action == "rollback":
@@ -189,7 +199,9 @@ class Guard:
             words = (
                 f"step {step}: {MAX_IN_A_ROW} steps in a row were spikes, the last for a reason of class {last.cause}"
             )
-            raise TrainingError(f"{words} ({last.evidence}); set pretrain.on_spike=rollback, or remove the cause")
+            raise TrainingError(
+                f"{words} ({last.evidence}); set pretrain.on_spike=rollback or off, or remove the cause"
+            )
 
     def _refuse_again(self, event: SpikeEvent) -> None:
         """A run that went back, left out all that it could, and spikes at the same place, would do so for ever."""

@@ -36,7 +36,7 @@ def weights(out: Path) -> bytes:
 
 def test_a_healthy_run_has_no_events(pretrain: Start, tmp_path: Path) -> None:
     """Without a fault there is no spike; tensors are looked at every ten steps, and every rank's time is known."""
-    assert pretrain(tmp_path / "out", **LONG) == 0
+    assert pretrain(tmp_path / "out", **LONG, on_spike="skip") == 0
     assert rows(tmp_path / "out", "spikes") == []
     tensors = rows(tmp_path / "out", "tensors")
     assert {r["step"] for r in tensors} == {10, 20, 30, 40, 50, 60}
