@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.table import ContractError
-from stages.compiled import compiled
+from stages.compiled import compiled, inlined
 from stages.dedup.shape import PAGE_BYTES, Shape
 from stages.sketch.kernel import mix
 
@@ -290,6 +290,13 @@ def _damage(path: Path) -> list[str]:
 # ---- compiled: one band
 
 
+@inlined
+def _start(key: np.uint64, seed: np.uint64, num_pages: np.uint64) -> tuple[np.uint64, np.int64]:
+    """What a key's probes are drawn from, and the first byte of the page that they go to."""
+    state = mix(key ^ seed)
+    return state, np.int64(((state >> np.uint64(32)) * num_pages) >> np.uint64(32)) * PAGE_BYTES
+
+
 @compiled
 def _contains(bits: Bits, num_probes: int, seed: np.uint64, keys: Keys, seen: Flags) -> None:
     num_pages = np.uint64(bits.shape[1] // PAGE_BYTES)
@@ -297,8 +304,7 @@ def _contains(bits: Bits, num_probes: int, seed: np.uint64, keys: Keys, seen: Fl
         for row in range(keys.shape[0]):
             if seen[row, band]:
                 continue
-            state = mix(keys[row, band] ^ seed)
-            page = np.int64(((state >> np.uint64(32)) * num_pages) >> np.uint64(32)) * PAGE_BYTES
+            state, page = _start(keys[row, band], seed, num_pages)
             found = True
             for _ in range(num_probes):
                 state = state * STEP + ODD
@@ -316,8 +322,7 @@ def _insert(bits: Bits, num_probes: int, seed: np.uint64, keys: Keys, seen: Flag
         for row in range(keys.shape[0]):
             if seen[row, band]:
                 continue
-            state = mix(keys[row, band] ^ seed)
-            page = np.int64(((state >> np.uint64(32)) * num_pages) >> np.uint64(32)) * PAGE_BYTES
+            state, page = _start(keys[row, band], seed, num_pages)
             found = 1
             for _ in range(num_probes):
                 state = state * STEP + ODD

@@ -59,8 +59,8 @@ def no_architecture(sizes: Sizes) -> str | None:
     return f"transformers has no architecture with these layers among ours: {', '.join(other)}"
 
 
-def hugging_face_config(sizes: Sizes, eod_id: int) -> dict[str, Any]:
-    """`config.json`: every convention spelled out, none left to a default. Qwen3 is Llama with norms of queries and keys."""
+def architecture_config(sizes: Sizes) -> dict[str, Any]:
+    """What `config.json` says of the network, every convention spelled out. Qwen3 is Llama with norms of queries and keys."""
     kind = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False}
     if sizes.qk_norm:
         kind = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "use_sliding_window": False}
@@ -80,6 +80,13 @@ def hugging_face_config(sizes: Sizes, eod_id: int) -> dict[str, Any]:
         "rope_parameters": {"rope_type": "default", "rope_theta": sizes.rope_theta},
         "tie_word_embeddings": sizes.tie_embeddings,
         "attention_bias": False,
+    }
+
+
+def hugging_face_config(sizes: Sizes, eod_id: int) -> dict[str, Any]:
+    """`config.json`, with none of it left to a default."""
+    return {
+        **architecture_config(sizes),
         "attention_dropout": 0.0,
         "bos_token_id": eod_id,
         "eos_token_id": eod_id,

@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any, Protocol
 
 from stages.parse.lines import Line, Page
+from stages.parse.reading_order import by_rows
 
 MIN_SCORE = 0.5
 MIN_COLUMN_LINES = 5
@@ -129,7 +130,7 @@ def in_reading_order(lines: Sequence[Line]) -> tuple[Line, ...]:
     """Lines from top to bottom, column by column where a gutter divides the page or a part of it."""
     gutter = find_gutter(lines)
     if gutter is None:
-        return tuple(_by_rows(lines))
+        return tuple(by_rows(lines))
     ordered: list[Line] = []
     band: list[Line] = []
     for line in sorted(lines, key=lambda n: -(n.top + n.bottom)):
@@ -157,16 +158,4 @@ def find_gutter(lines: Sequence[Line]) -> float | None:
 
 def _columns(band: Sequence[Line], gutter: float) -> list[Line]:
     """A band's lines: the left column's rows, then the right one's."""
-    return _by_rows([n for n in band if n.right <= gutter]) + _by_rows([n for n in band if n.left >= gutter])
-
-
-def _by_rows(lines: Sequence[Line]) -> list[Line]:
-    """From top to bottom, and from left to right where boxes stand side by side."""
-    found: list[list[Line]] = []
-    for line in sorted(lines, key=lambda n: -(n.top + n.bottom)):
-        middle = (line.top + line.bottom) / 2
-        if found and found[-1][0].bottom < middle < found[-1][0].top:
-            found[-1].append(line)
-        else:
-            found.append([line])
-    return [line for row in found for line in sorted(row, key=lambda n: n.left)]
+    return by_rows([n for n in band if n.right <= gutter]) + by_rows([n for n in band if n.left >= gutter])

@@ -30,7 +30,7 @@ def in_order(lines: Sequence[Line]) -> list[Line]:
     if y is not None:
         above, below = [n for n in lines if n.bottom >= y], [n for n in lines if n.bottom < y]
         return in_order(above) + in_order(below)
-    return _by_rows(lines)
+    return by_rows(lines)
 
 
 def _gutter(lines: Sequence[Line], size: float) -> float | None:
@@ -63,7 +63,7 @@ def _free(spans: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]
         end = high if end is None else max(end, high)
 
 
-def _by_rows(lines: Sequence[Line]) -> list[Line]:
+def by_rows(lines: Sequence[Line]) -> list[Line]:
     """From top to bottom, and from left to right where boxes stand side by side."""
     found: list[list[Line]] = []
     for line in sorted(lines, key=lambda n: -(n.top + n.bottom)):

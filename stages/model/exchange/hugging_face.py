@@ -16,7 +16,7 @@ from torch import Tensor
 
 from schemas.table import ContractError
 from stages.model.exchange.carried import Carried, parameter_shapes
-from stages.model.export import hugging_face_name
+from stages.model.export import architecture_config, hugging_face_name
 from stages.model.network import Sizes
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -80,28 +80,8 @@ def write(carried: Carried, folder: Path, tokenizer: Path | None) -> None:
 
 def config_of(carried: Carried) -> dict[str, Any]:
     """`config.json`, every convention spelled out."""
-    sizes = carried.sizes
     kinds = {str(w.dtype).removeprefix("torch.") for w in carried.weights.values()}
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": sizes.vocab_size,
-        "max_position_embeddings": sizes.context_tokens,
-        "hidden_size": sizes.width,
-        "intermediate_size": sizes.hidden_width,
-        "num_hidden_layers": sizes.num_layers,
-        "num_attention_heads": sizes.num_heads,
-        "num_key_value_heads": sizes.num_kv_heads,
-        "head_dim": sizes.head_size,
-        "hidden_act": "silu",
-        "rms_norm_eps": sizes.norm_eps,
-        "rope_theta": sizes.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": sizes.rope_theta},
-        "tie_word_embeddings": sizes.tie_embeddings,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "dtype": kinds.pop() if len(kinds) == 1 else "float32",
-    }
+    return {**architecture_config(carried.sizes), "dtype": kinds.pop() if len(kinds) == 1 else "float32"}
 
 
 def transformers_logits(folder: Path, tokens_BT: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -32,10 +31,6 @@ serializer = ComputeSerializer(allowed_deserializer_types=[JSONData, PureSourceT
 function, args, kwargs = serializer.unpack_and_deserialize(sys.stdin.read())
 print(ComputeSerializer.serialize_from_list(function(*args, **kwargs), [JSONData]))
 """
-ECHO = """#!/usr/bin/env python3
-import json, os, sys
-print(json.dumps({"got": json.load(sys.stdin), "argv": sys.argv[1:], "cwd": os.getcwd()}))
-"""
 
 
 class Service:
@@ -61,16 +56,6 @@ class Service:
             response.request = requests.Request("GET", "https://localhost/functions").prepare()
             raise globus_sdk.GlobusAPIError(response)
         return {"function_code": self.sources[function]}
-
-
-@pytest.fixture
-def elsewhere(tmp_path) -> Path:
-    """A checkout whose Python gives back what it was handed."""
-    python = tmp_path / "checkout" / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(ECHO)
-    python.chmod(0o755)
-    return tmp_path / "checkout"
 
 
 def task(request: Logs) -> str:

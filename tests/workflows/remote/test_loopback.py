@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -33,10 +32,6 @@ pytestmark = [
 ENDPOINT = "9a947ba5-f537-4681-acf3-cc66485aadec"
 PATIENCE_SECONDS = 300
 RUN = "20261122-0123456789ab"
-ECHO = """#!/usr/bin/env python3
-import json, os, sys
-print(json.dumps({"got": json.load(sys.stdin), "argv": sys.argv[1:], "cwd": os.getcwd()}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +65,6 @@ def end_watchers(watchers: dict[object, threading.Thread]) -> None:
     for watcher in list(watchers.values()):
         watcher.shutdown(cancel_futures=True)
         watcher.join()
-
-
-@pytest.fixture
-def elsewhere(tmp_path) -> Path:
-    """A checkout whose Python gives back what it was handed."""
-    python = tmp_path / "checkout" / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(ECHO)
-    python.chmod(0o755)
-    return tmp_path / "checkout"
 
 
 def test_a_request_goes_there_and_back(service, elsewhere, capsys) -> None:
