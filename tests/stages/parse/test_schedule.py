@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.corpus import Document, Dropped, SourceFile
@@ -157,13 +157,8 @@ def characters(codes: list[int]) -> str:
     return read.decode("utf-32-le")
 
 
-@given(
-    st.text(
-        st.characters(
-            exclude_characters="\x00\x02\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\u200b\ufffd", exclude_categories=["Cs"]
-        )
-    )
-)
+@settings(deadline=None)  # the first call compiles
+@given(st.text(st.characters(exclude_characters="\x00\x02\r\x0b\u2028\u200b\ufffd", exclude_categories=["Cs"])))
 def test_code_units_become_characters(value: str) -> None:
     """UTF-16 code units, one an index, become the characters they stand for, with a filler after each pair."""
     units = value.encode("utf-16-le")
@@ -173,6 +168,7 @@ def test_code_units_become_characters(value: str) -> None:
     assert "".join(found).replace(chr(UNSEEN), "") == value
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 0x110000)))
 def test_any_codes_become_characters(codes: list[int]) -> None:
     """Whatever PDFium says, there is one character for each code, and UTF-8 can hold them all."""

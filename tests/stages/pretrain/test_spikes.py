@@ -49,6 +49,16 @@ def test_a_healthy_run_has_no_events(pretrain: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("garbage")
+def test_nothing_is_done_unless_asked(pretrain: Start, tmp_path: Path) -> None:
+    """By default a bad batch is learned from like any other, and no event says otherwise; asked to skip it, other weights come."""
+    assert pretrain(tmp_path / "off", **LONG) == 0
+    assert pretrain(tmp_path / "skip", **LONG, on_spike="skip") == 0
+    assert rows(tmp_path / "off", "spikes") == []
+    assert len(rows(tmp_path / "off", "steps")) == 60
+    assert weights(tmp_path / "off") != weights(tmp_path / "skip")
+
+
+@pytest.mark.usefixtures("garbage")
 @pytest.mark.parametrize("action", ["skip", "clip"])
 def test_a_bad_batch_is_explained_and_survived(action: str, pretrain: Start, tmp_path: Path) -> None:
     """The event names the step, its class and the very sequences, proves it by measuring without them; resuming is exact."""
