@@ -1,8 +1,8 @@
 """What watching a run costs: training steps with every monitor on, against the same steps with none.
 
 On: the guard (detector, clock of phases), tensors looked at every 50 steps (by default it is every 100), a watchdog, rows for
-readers, TensorBoard's curves and progress at every step. Off: measure and apply, nothing else. Blocks of 50 steps in turn, over
-two copies of one network, which must have the same weights in the end. The share that watching takes of a step falls with the
+readers, TensorBoard's curves and progress at every step. Off: measure and apply, nothing else. A step of each in turn, over
+two copies of one network, which must have the same weights in the end; means of blocks of 50, median of blocks. The share that watching takes of a step falls with the
 size of the step: what it costs in microseconds is shown too. Times are of the processor, all threads, which others' load
 changes less than the clock on the wall.
 """
@@ -86,54 +86,45 @@ class Watched:
 
 
 def run(options: Options) -> Iterator[Comparison]:
-    """Blocks in turn, the first of each uncounted."""
+    """Blocks of pairs, the first of each uncounted."""
     torch.set_num_threads(1)
     num_blocks = 2 if options.quick else 8
     with joined() as world, tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         network = Network(Sizes.of_depth(2, VOCAB, 128))
         plain, watched = PlainEngine(copy.deepcopy(network)), Watched(network, world, Path(folder))
-        on, off = [], []
         with Watchdog(watched.clock, 0):
-            for block in range(num_blocks + 1):
-                batches = [_batch(block * BLOCK_STEPS + i) for i in range(BLOCK_STEPS)]
-                off.append(_plain(plain, batches))
-                on.append(_watched(watched, batches, block * BLOCK_STEPS))
-    ours, theirs = statistics.median(on[1:]), statistics.median(off[1:])
+            means = [_block(plain, watched, 1 + block * BLOCK_STEPS) for block in range(num_blocks + 1)][1:]
+    ours, theirs = (statistics.median(column) for column in zip(*means, strict=True))
     pairs = zip(plain.network.parameters(), network.parameters(), strict=True)
     equal = all(torch.equal(a, b) for a, b in pairs)
     yield Comparison("a step, all monitors on", "off", 1e3 * ours, 1e3 * theirs, "ms", theirs / ours, equal)
-    cost = statistics.median(a - b for a, b in zip(on[1:], off[1:], strict=True))
-    share = cost / theirs
-    yield Comparison(
-        f"cost of watching, {1e6 * cost:.0f} us a step",
-        "goal",
-        100 * share,
-        1.0,
-        "% of a step",
-        1 / (100 * share),
-        None,
-    )
+    cost = statistics.median(on - off for on, off in means)
+    share = 100 * cost / theirs
+    what = f"cost of watching, {1e6 * cost:.0f} us a step"
+    yield Comparison(what, "goal", share, 1.0, "% of a step", 1 / share, None)
+
+
+def _block(plain: PlainEngine, watched: Watched, first: int) -> tuple[float, float]:
+    """Mean seconds of a step with watching and without, one of each in turn, the first of a pair by turns too."""
+    on = off = 0.0
+    for step in range(first, first + BLOCK_STEPS):
+        batch = _batch(step)
+        for turn in (step % 2, 1 - step % 2):
+            started = time.process_time()
+            if turn:
+                watched.step(step, batch)
+                on += time.process_time() - started
+            else:
+                plain.measure(batch, step)
+                plain.apply(1e-3)
+                off += time.process_time() - started
+    return on / BLOCK_STEPS, off / BLOCK_STEPS
 
 
 def _batch(seed: int) -> Batch:
     tokens = torch.randint(0, VOCAB, (8, 129), generator=torch.Generator().manual_seed(seed))
     return Batch(tokens[:, :-1], tokens[:, 1:])
-
-
-def _plain(engine: PlainEngine, batches: list[Batch]) -> float:
-    started = time.process_time()
-    for step, batch in enumerate(batches):
-        engine.measure(batch, step)
-        engine.apply(1e-3)
-    return (time.process_time() - started) / len(batches)
-
-
-def _watched(watched: Watched, batches: list[Batch], first: int) -> float:
-    started = time.process_time()
-    for step, batch in enumerate(batches, first + 1):
-        watched.step(step, batch)
-    return (time.process_time() - started) / len(batches)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class Observer:
         self._live: Live | None = None
         self._events: EventFile | None = None
         self._first = 1
+        self._memory_bytes = memory_bytes(world.device)
 
     def begin(self, first: int, tables: Tables) -> None:
         """The run goes on with step `first`, after these rows."""
@@ -52,10 +53,11 @@ class Observer:
         if row.step % HEARTBEAT_EVERY == 0:
             self.heartbeats += gathered(self._first, row.step, self.clock.take(), self.world)
             self._first = row.step + 1
+            self._memory_bytes = memory_bytes(self.world.device)  # 0.1 ms: the kernel walks the process's threads
         if self._live is None or self._events is None:
             return
         used = utilisation(row.tokens_per_second, self.flops_per_token, self.world.size, device_name(self.world.device))
-        shown = {"loss": row.loss, "tokens/s": row.tokens_per_second, "GB": memory_bytes(self.world.device) / 1e9}
+        shown = {"loss": row.loss, "tokens/s": row.tokens_per_second, "GB": self._memory_bytes / 1e9}
         progress.reach(row.step, **shown, **({} if used is None else {"MFU": used}))
         norm = {} if row.gradient_norm is None else {"training/gradient norm": row.gradient_norm}
         rest = {"training/learning rate": row.learning_rate, "training/tokens per second": row.tokens_per_second}
