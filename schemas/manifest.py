@@ -54,6 +54,13 @@ class Input(Frozen):
     num_rows: int
 
 
+class Cost(Frozen):
+    """Pieces of one kind of work, and the seconds that they took by the clock on the wall."""
+
+    count: int
+    seconds: float
+
+
 class Shard(Frozen):
     """What one process did: the manifest is the sum of its shards."""
 
@@ -65,6 +72,7 @@ class Shard(Frozen):
     seconds: float
     peak_memory_bytes: int
     host: str
+    costs: dict[str, Cost] = {}
 
 
 class Manifest(Frozen):
@@ -90,6 +98,15 @@ class Manifest(Frozen):
     def seconds(self) -> float:
         """Time of work, added over shards."""
         return sum(s.seconds for s in self.shards)
+
+    @property
+    def costs(self) -> dict[str, Cost]:
+        """What each kind of work took that the stage has told apart, added over shards."""
+        found: dict[str, Cost] = {}
+        for name, cost in (item for shard in self.shards for item in shard.costs.items()):
+            before = found.get(name, Cost(count=0, seconds=0.0))
+            found[name] = Cost(count=before.count + cost.count, seconds=before.seconds + cost.seconds)
+        return found
 
     @property
     def peak_memory_bytes(self) -> int:

@@ -155,6 +155,7 @@ def _work(stage: Stage, inputs: Mapping[str, Reader], folder: Path, shard: tuple
         seconds=round(time.monotonic() - clock, 3),
         peak_memory_bytes=max(usage) * 1024,  # Linux counts in KiB
         host=socket.gethostname(),
+        costs=outputs.costs,
     )
     write_atomic(_shard_file(folder, shard), record.model_dump_json())
 

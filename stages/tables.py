@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.corpus import Dropped
-from schemas.manifest import Input, Manifest, Output, Part
+from schemas.manifest import Cost, Input, Manifest, Output, Part
 from schemas.table import BlobRef, ContractError, Row
 from stages.progress import Progress
 from stages.quarantine import Mark, read_quarantine
@@ -191,6 +191,7 @@ class Outputs(Mapping[str, Writer]):
         folder.mkdir(parents=True, exist_ok=True)
         self._writers = {name: Writer(folder, name, row, shard) for name, row in contracts.items()}
         self.dropped: Counter[str] = Counter()
+        self.costs: dict[str, Cost] = {}
         self.progress = Progress(folder / "progress" / f"{shard[0]:05d}-of-{shard[1]:05d}.json")
         self._quarantine, self._mark = read_quarantine(folder), Mark(self.progress.file.with_suffix(".row"))
 
@@ -207,6 +208,11 @@ class Outputs(Mapping[str, Writer]):
         """Record a row that is not passed on. The stage declares the table `dropped` to use this."""
         self.dropped[reason] += 1
         self["dropped"].write(Dropped(row_id=row_id, path=path, reason=reason, detail=detail))
+
+    def spent(self, name: str, seconds: float) -> None:
+        """Add a piece of work to what the manifest says that work of this name took."""
+        before = self.costs.get(name, Cost(count=0, seconds=0.0))
+        self.costs[name] = Cost(count=before.count + 1, seconds=before.seconds + seconds)
 
     def begin(self, row_id: str) -> str:
         """Say which row comes next, in case it crashes the stage; how it did, if it has twice: then it must be dropped."""

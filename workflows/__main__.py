@@ -17,6 +17,7 @@ from stages.base import PACKAGE_ROOT, SettingsError
 from workflows import commands
 from workflows.overrides import read_overrides
 from workflows.plan.command import add_flags as add_plan_flags
+from workflows.plan.parsing import add_flags as add_parsing_flags
 from workflows.plan.saving import add_flags as add_failure_flags
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_CONTRACT, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     plan = _verb(verbs, "plan", commands.plan, "what would run, what is done, and why; runs nothing")
     add_plan_flags(plan)
     add_failure_flags(plan)
+    add_parsing_flags(plan)
     status = _verb(verbs, "status", commands.status, "how far each stage is")
     status.add_argument("--run", metavar="ID", help="of a run that was sent to an endpoint")
     _endpoint(status)
@@ -99,6 +101,14 @@ def parser() -> argparse.ArgumentParser:
         verb.set_defaults(do=do)
     try_out = _recipe_verb(verbs, "pilot", commands.pilot, "what parse's budget buys, on a sample of the documents")
     try_out.add_argument("--documents", default="200", metavar="N", help="documents to draw, or all (default: 200)")
+    _train_router(verbs)
+    verbs.add_parser("stages", help="list the stages with their settings and contracts").set_defaults(
+        do=commands.stages
+    )
+    return top
+
+
+def _train_router(verbs: Any) -> None:
     learn = verbs.add_parser("train-router", help="learn which pages are worth reading again (see parse.budget)")
     learn.add_argument("--pages", type=int, default=240, help="generated pages to read (default: 240, 20 minutes)")
     learn.add_argument(
@@ -112,10 +122,6 @@ def parser() -> argparse.ArgumentParser:
     learn.add_argument("--folder", type=Path, default=PACKAGE_ROOT / "build", help="where pages and readings are kept")
     learn.add_argument("--out", type=Path, default=WEIGHTS, help="the weights; the plot goes beside them")
     learn.set_defaults(do=commands.train_router)
-    verbs.add_parser("stages", help="list the stages with their settings and contracts").set_defaults(
-        do=commands.stages
-    )
-    return top
 
 
 def _remote(verbs: Any) -> None:

@@ -61,6 +61,10 @@ def plan(options: argparse.Namespace, console: Console) -> int:
         from workflows.plan.command import layouts
 
         return layouts(options, console)
+    if options.parsing:
+        from workflows.plan.parsing import parsing
+
+        return parsing(options, console)
     if options.failures:
         from workflows.plan.saving import failures
 

@@ -36,6 +36,7 @@ class Page:
     origin: Literal["text layer", "ocr"] = "text layer"
     verdict: Literal["good", "empty", "no text", "garbled", "suspect"] = "good"
     features: tuple[float, ...] = field(default=(), repr=False)  # `features.Features`, of a page from the free pass
+    seconds: float = field(default=0.0, compare=False)  # that reading it took, by the clock on the wall
 
     @property
     def needs_ocr(self) -> bool:

@@ -6,6 +6,7 @@ its span then says why. A page that nobody could read again keeps its layer, and
 are open at a time; with a budget, `AHEAD` more, which the router compares.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,7 @@ from stages.parse.lines import Page, lost
 from stages.parse.parsers import Options, Server, cost, dpi, lacking
 from stages.parse.pool import Limits, Lost, Pool
 from stages.parse.store import Store
+from stages.parse.times import LAYER, Times
 from stages.parse.worker import GrobidTask, PageTask, ReadTask, Refused, Text, Unfinished, finish, work
 from stages.tables import Outputs, Reader
 
@@ -88,6 +90,10 @@ class Schedule:
 
     def run(self, outputs: Outputs) -> None:
         """Read all sources; rows go out in order."""
+        with contextlib.closing(Times(outputs)) as times:
+            self._run(outputs, times)
+
+    def _run(self, outputs: Outputs, times: Times) -> None:
         rows, written, exhausted = enumerate(self.sources.rows()), 0, False
         while not exhausted or self._entries:
             while not exhausted and len(self._entries) < self.window:
@@ -100,7 +106,9 @@ class Schedule:
                     self._take(self._entries[task.index], task, answer)
             self._advance(outputs)
             while (result := self._result(written)) is not None:
-                _write(self._entries.pop(written).row, result, outputs)
+                entry = self._entries.pop(written)
+                _time(entry, result, times)
+                _write(entry.row, result, outputs)
                 written += 1
             outputs.progress.reach(written, pages_again=self.num_pages_again)
 
@@ -263,6 +271,15 @@ class Routed(Schedule):
 
     def _result(self, index: int) -> Text | Refused | None:
         return super()._result(index) if index < self._num_decided else None
+
+
+def _time(entry: Entry, result: Text | Refused, times: Times) -> None:
+    """Tell what a source's pages took; a source without pages is one by its native reader."""
+    if entry.pages is not None:
+        times.add(entry.row.source_id, [p.seconds for p in entry.pages.pages], entry.read.values())
+    elif isinstance(result, Text) and result.pages:
+        native = result.pages[0].origin == "native"
+        times.add(entry.row.source_id, result.seconds, (), result.pages[0].parser if native else LAYER)
 
 
 def _write(row: SourceFile, result: Text | Refused, outputs: Outputs) -> None:

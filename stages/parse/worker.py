@@ -1,5 +1,6 @@
 """What a worker process does with one task: read a source, read one page of a PDF again, or send a PDF to GROBID."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,6 +61,7 @@ class Text:
     text: str
     pages: tuple[PageSpan, ...]
     title: str | None
+    seconds: tuple[float, ...] = field(default=(), compare=False)  # that the layer of each page took
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def work(
     """Signs of life, then the answer: a `Page` for a `PageTask`, pages for a `GrobidTask`, else one of the others."""
     if isinstance(task, PageTask):
         yield At(task.number)
-        yield parser(task.parser, task.options).read(task.path, task.number - 1)
+        started = time.perf_counter()
+        page = parser(task.parser, task.options).read(task.path, task.number - 1)
+        yield replace(page, seconds=time.perf_counter() - started)
     elif isinstance(task, GrobidTask):
         yield At(1)
         yield read_by_grobid(task)
@@ -98,6 +102,7 @@ def read_native(task: ReadTask) -> Text | Refused:
     """Text of a source without pages: one span, page 1."""
     from stages.parse.native import NativeError, native_text
 
+    started = time.perf_counter()
     data = task.record.encode() if task.record is not None else Path(task.path).read_bytes()
     try:
         text, title, parser = native_text(task.media_type, data)
@@ -105,7 +110,8 @@ def read_native(task: ReadTask) -> Text | Refused:
         return Refused(error.reason, error.detail)
     text = text.encode(errors="replace").decode().strip()
     span = PageSpan(page=1, start=0, end=len(text), parser=parser, origin="native")
-    return _if_enough(text, [span], title, task.min_chars)
+    found = _if_enough(text, [span], title, task.min_chars)
+    return replace(found, seconds=(time.perf_counter() - started,)) if isinstance(found, Text) else found
 
 
 def read_pdf(task: ReadTask) -> Iterator[At | Text | Unfinished | Refused]:
@@ -126,14 +132,17 @@ def read_pdf(task: ReadTask) -> Iterator[At | Text | Unfinished | Refused]:
             pages.append(lost(number, task.skip[number]))
         else:
             yield At(number)
+            started = time.perf_counter()
             page = pdf.read_page(document, number - 1)
-            pages.append(structured(document, page) if task.markdown and page.verdict == "good" else page)
+            page = structured(document, page) if task.markdown and page.verdict == "good" else page
+            pages.append(replace(page, seconds=time.perf_counter() - started))
     title = pdf.metadata_title(document)
     document.close()
     if task.route or (task.ocr and any(page.needs_ocr for page in pages)):
         yield Unfinished(tuple(pages), title)
     else:
-        yield finish(pages, title, task.min_chars)
+        found = finish(pages, title, task.min_chars)
+        yield replace(found, seconds=tuple(p.seconds for p in pages)) if isinstance(found, Text) else found
 
 
 def read_by_grobid(task: GrobidTask) -> tuple[Page, ...]:
@@ -141,8 +150,10 @@ def read_by_grobid(task: GrobidTask) -> tuple[Page, ...]:
     from stages.parse.grobid import read_document
     from stages.parse.web import ServiceError
 
+    started = time.perf_counter()
     try:
-        return read_document(task.url, task.path, task.num_pages, task.timeout_seconds)
+        pages = read_document(task.url, task.path, task.num_pages, task.timeout_seconds)
+        return tuple(replace(page, seconds=(time.perf_counter() - started) / len(pages)) for page in pages)
     except ServiceError as error:
         return (lost(1, error.reason),)
 

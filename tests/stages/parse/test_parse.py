@@ -20,10 +20,12 @@ import psutil
 import pytest
 
 from schemas.corpus import SourceFile
+from schemas.manifest import Manifest
 from stages.base import PACKAGE_ROOT, SettingsError
 from stages.parse import Parse
 from stages.parse.lines import Line, Page
 from stages.parse.store import Store
+from stages.parse.times import rows
 from stages.tables import Outputs
 from tests.stages.parse.conftest import WORDS, Parsed, record, run_parse, scan, shifted, source, typeset
 from tests.tables import write_table
@@ -120,6 +122,24 @@ def test_a_document_says_where_its_text_is_from(everything: tuple[list[SourceFil
     for document in found.values():
         spans = document["pages"]
         assert (spans[0]["start"], spans[-1]["end"]) == (0, len(document["text"]))
+
+
+def test_times_say_how_long_each_page_took(everything: tuple[list[SourceFile], Parsed]) -> None:
+    """A line for every page of every document by its first reader, one more for a page read again; the manifest has sums."""
+    _, found = everything
+    timed = list(rows(found.folder))
+    names = {d["doc_id"]: name for name, d in found.by_name.items()}
+    by_name = {
+        (names[s], page): [p for t, n, p, _ in timed if (t, n) == (s, page)] for s, page, _, _ in timed if s in names
+    }
+    assert by_name["good.pdf", 1] == ["pypdfium2"]
+    assert by_name["scan.pdf", 1] == ["pypdfium2", Parse().ocr]
+    assert by_name["good.xml", 1] == ["jats"]
+    assert {name for name, _ in by_name} == set(found.by_name)
+    assert all(0 < seconds < 600 for *_, seconds in timed)
+    for parser, cost in Manifest.read(found.folder).costs.items():
+        own = [seconds for *_, p, seconds in timed if p == parser]
+        assert (cost.count, cost.seconds) == (len(own), pytest.approx(sum(own), abs=1e-5 * len(own)))
 
 
 def test_the_number_of_workers_does_not_show(
