@@ -4,13 +4,14 @@ import os
 from functools import partial
 from pathlib import Path
 
-from workflows.cluster import Cluster, num_nodes, parsl_config, worker_lines
+from workflows.cluster import Cluster, num_nodes, num_spares, parsl_config, with_spares, worker_lines
 from workflows.facility import FLARE, HOME, NodeShape, Queue
 from workflows.site import Resource, Site
 
 TILES = 12
 NODES = num_nodes(2)
-QUEUE = os.environ.get("BOREALIS_QUEUE", "debug-scaling" if NODES <= 256 else "prod")
+ASKED = NODES + num_spares()  # of a job
+QUEUE = os.environ.get("BOREALIS_QUEUE", "debug-scaling" if ASKED <= 256 else "prod")
 WALLTIME = os.environ.get("BOREALIS_WALLTIME", "01:00:00")
 ACCOUNT = os.environ.get("BOREALIS_ACCOUNT", "")
 PROJECT = Path("/lus/flare/projects") / (ACCOUNT or "PROJECT")
@@ -67,7 +68,7 @@ cluster = Cluster(
     proxy=PROXY,
     source="https://docs.alcf.anl.gov/aurora/running-jobs-aurora/",
     account=ACCOUNT,
-    nodes=NODES,
+    nodes=ASKED,
     queue=QUEUE,
     cpu_queue="capacity",  # `debug` takes one job of a user, and that is the gpu executor's
     gpu_queue="debug",
@@ -102,7 +103,7 @@ site = Site(
             executor="nodes",
             nodes=NODES,
             ranks_per_node=TILES,
-            launch=mpiexec,
+            launch=with_spares(mpiexec, TILES),
             env={**DEVICES, **ONECCL},
             queue=QUEUE,
             base="xpu",

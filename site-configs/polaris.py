@@ -4,13 +4,14 @@ import os
 from functools import partial
 from pathlib import Path
 
-from workflows.cluster import Cluster, num_nodes, parsl_config, worker_lines
+from workflows.cluster import Cluster, num_nodes, num_spares, parsl_config, with_spares, worker_lines
 from workflows.facility import EAGLE, HOME, NodeShape, Queue
 from workflows.site import Resource, Site
 
 GPUS = 4
 NODES = num_nodes(2)
-QUEUE = os.environ.get("BOREALIS_QUEUE", "debug-scaling" if NODES <= 10 else "prod")
+ASKED = NODES + num_spares()  # of a job
+QUEUE = os.environ.get("BOREALIS_QUEUE", "debug-scaling" if ASKED <= 10 else "prod")
 WALLTIME = os.environ.get("BOREALIS_WALLTIME", "01:00:00")
 ACCOUNT = os.environ.get("BOREALIS_ACCOUNT", "")
 PROJECT = Path("/lus/eagle/projects") / (ACCOUNT or "PROJECT")
@@ -64,7 +65,7 @@ cluster = Cluster(
     proxy=PROXY,
     source="https://docs.alcf.anl.gov/polaris/running-jobs/",
     account=ACCOUNT,
-    nodes=NODES,
+    nodes=ASKED,
     queue=QUEUE,
     cpu_queue="debug",
     gpu_queue="debug",
@@ -101,7 +102,7 @@ site = Site(
             executor="nodes",
             nodes=NODES,
             ranks_per_node=GPUS,
-            launch=mpiexec,
+            launch=with_spares(mpiexec, GPUS),
             queue=QUEUE,
             base="cuda",
             **here,

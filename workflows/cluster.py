@@ -73,8 +73,22 @@ def job_nodes() -> int:
 
 
 def num_nodes(default: int) -> int:
-    """Nodes for many-node tasks: the job's own where we are in one, else `BOREALIS_NODES`, else a default."""
-    return job_nodes() or int(os.environ.get("BOREALIS_NODES", default))
+    """Nodes for many-node tasks: the job's own but its spares where we are in one, else `BOREALIS_NODES`, else a default."""
+    if here := job_nodes():
+        return max(1, here - num_spares())
+    return int(os.environ.get("BOREALIS_NODES", default))
+
+
+def num_spares() -> int:
+    """Nodes that a job for many-node tasks has beyond those, in place of any that fails: `BOREALIS_SPARES`."""
+    return int(os.environ.get("BOREALIS_SPARES", "0"))
+
+
+def with_spares(launch: tuple[str, ...], devices: int) -> tuple[str, ...]:
+    """A launch line of mpiexec, behind the command that replaces failed nodes if the job has spares."""
+    if not num_spares():
+        return launch
+    return ("python3", "-m", "workflows.spares", "--nodes", "{nodes}", "--devices", str(devices), "--", *launch)
 
 
 def parsl_config(cluster: Cluster, run_dir: Path) -> Any:

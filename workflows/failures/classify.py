@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from workflows.failures.record import Kind
 from workflows.launch import StageFailed
+from workflows.spares import NO_SPARE
 
 MAX_WHY_CHARS = 400
 SETTINGS, CONTRACT, NOT_EXECUTABLE, NOT_FOUND = 2, 3, 126, 127  # exit codes: the first two are `stages.command`'s
@@ -32,6 +33,7 @@ SIGNS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
             re.IGNORECASE,
         ),
     ),
+    ("node-lost", re.compile(NO_SPARE)),
     (
         "transient-io",
         re.compile(

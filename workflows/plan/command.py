@@ -134,4 +134,6 @@ def site_machine(site: Site, nodes: int | None = None) -> Machine | None:
     if site.cluster is None or not site.cluster.node.accelerator:
         return None
     shape = site.cluster.node
-    return Machine(accelerator(shape.accelerator), shape.devices, nodes or site.cluster.nodes, shape.network_gbytes)
+    return Machine(
+        accelerator(shape.accelerator), shape.devices, nodes or site.resources["gpus"].nodes, shape.network_gbytes
+    )

@@ -16,7 +16,14 @@ from stages.base import PACKAGE_ROOT, SettingsError
 MAX_BYTES = 64 << 10  # the service itself refuses 10 MB
 PACKAGES = ("schemas", "stages", "workflows")
 # What a site file reads of the environment, and so may differ between the two sides; nothing else is sent.
-ENVIRONMENT = ("BOREALIS_ACCOUNT", "BOREALIS_NODES", "BOREALIS_QUEUE", "BOREALIS_WALLTIME", "BOREALIS_ROOT")
+ENVIRONMENT = (
+    "BOREALIS_ACCOUNT",
+    "BOREALIS_NODES",
+    "BOREALIS_SPARES",
+    "BOREALIS_QUEUE",
+    "BOREALIS_WALLTIME",
+    "BOREALIS_ROOT",
+)
 
 RunId = Annotated[str, Field(pattern=r"^[0-9]{8}-[0-9a-f]{12}$")]
 Project = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./+@=-]*$", max_length=1024)]

@@ -68,6 +68,11 @@ class Store:
         scratch.write_text(json.dumps(asdict(job), indent=1))
         scratch.rename(file)
 
+    def broken(self) -> set[str]:
+        """Hosts on which nothing lives; a test writes their names into the file."""
+        file = self.folder / "broken"
+        return set(file.read_text().split()) if file.exists() else set()
+
     def script(self, job: Job) -> Path:
         """The copy of a job's script that was made when it was submitted."""
         return self.folder / "scripts" / job.id

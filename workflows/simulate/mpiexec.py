@@ -1,6 +1,7 @@
 """`mpiexec` of Cray PALS: checks its options against the job and the node, then starts the ranks on this machine.
 
-`SIMULATED_RANKS_PER_NODE` starts so many ranks a node at most, with a world of that size. All ranks end when one fails.
+`SIMULATED_RANKS_PER_NODE` starts so many ranks a node at most, with a world of that size. All ranks end when one fails. A host
+whose name stands in the machine's file `broken` kills what runs on it.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     worlds = [{**os.environ, **extra, **world(r, ranks, per_node, hosts)} for r in range(ranks)]
     processes = [subprocess.Popen(options.command, env=env) for env in worlds]
     signal.signal(signal.SIGTERM, lambda *_: _end(processes))
-    return _wait(processes)
+    return _wait(processes, [env[NODE] for env in worlds])
 
 
 def world(rank: int, size: int, per_node: int, hosts: Sequence[str]) -> dict[str, str]:
@@ -89,8 +90,15 @@ def _hosts(options: argparse.Namespace) -> list[str]:
     return list(dict.fromkeys(Path(file).read_text().split()))
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
+def _wait(processes: Sequence[subprocess.Popen[bytes]], nodes: Sequence[str]) -> int:
+    store = Store.from_environment()
     while any(p.poll() is None for p in processes):
+        broken = store.broken()
+        for rank, (process, node) in enumerate(zip(processes, nodes, strict=True)):
+            if node in broken and process.poll() is None:
+                print(f"{node}: rank {rank} died from signal 9", file=sys.stderr, flush=True)
+                process.kill()
+                process.wait()
         if any(p.poll() for p in processes):
             _end(processes)
             break
