@@ -59,7 +59,7 @@ def _by_layout(node: Node, nodes: Sequence[Node], machine: Machine) -> Estimate:
     index, tokenizer = by_stage.get("index", {}), by_stage.get("train_tokenizer", {})
     shape = of_settings(node.stage.model_dump(), tokenizer.get("vocab_size", 0))
     run = Run(shape, index.get("sequence_tokens", 1), index.get("batch_sequences", 1))
-    best = next(o for o in options(run, machine) if o.layout.pipeline == 1)  # pretrain's engines have no pipelines
+    best = options(run, machine)[0]
     if best.problems:
         return Estimate(None, f"no layout fits; the fastest that does not: {best.layout}: {best.problems[0]}")
     tokens = index.get("num_steps", 0) * best.step.tokens

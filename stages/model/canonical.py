@@ -6,7 +6,7 @@ neighbouring leaves and adds up their subtree; the roots of the subtrees are add
 2005), at each level the sum of the same two numbers, whose order addition does not mind. Every process then takes the
 same step on all weights. What decides the order of sums inside a virtual rank is the number of threads, which is set
 (`canonical_threads`), and the kernels, which are asked to be deterministic. What it gives up: ZeRO, tensor and sequence
-parallelism; V, the ranks and their ratio must be powers of two; it costs one exchange of all gradients per doubling.
+parallelism, pipelines; V, the ranks and their ratio must be powers of two; it costs one exchange of all gradients per doubling.
 """
 
 import torch
@@ -89,7 +89,9 @@ def doubled(tensors: list[Tensor], rank: int) -> list[Tensor]:
 def _problems(wanted: Optimization, layout: Layout) -> list[str]:
     virtual, size, found = wanted.canonical_ranks, layout.world.size, []
     if layout.parallelism != Parallelism():
-        found.append("canonical_ranks goes with no ZeRO, no tensor or sequence parallelism, no compile: unset those")
+        found.append(
+            "canonical_ranks goes with no ZeRO, no tensor or sequence parallelism, no pipeline, no compile: unset those"
+        )
     if virtual & (virtual - 1) or size & (size - 1) or virtual < size:
         found.append(
             f"canonical_ranks {virtual} and the {size} ranks must be powers of two, and no more ranks than those"

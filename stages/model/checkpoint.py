@@ -53,16 +53,24 @@ class Marker(BaseModel):
 
 
 class Index(BaseModel):
-    """What `tensors.json` says: the grid of ranks, and by name each tensor's shape and splits."""
+    """What `tensors.json` says: the grid of ranks, by name each tensor's shape and splits, and its stage if not the first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     grid: dict[str, int]
     tensors: dict[str, tuple[tuple[int, ...], tuple[Split, ...]]]
+    stages: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, state: State, grid: Mapping[str, int]) -> "Index":
+        """The index of what all ranks hold together."""
+        cuts = {name: piece.cut for name, piece in state.items()}
+        stages = {name: cut.stage for name, cut in cuts.items() if cut.stage}
+        return cls(grid=dict(grid), tensors={n: (c.shape, c.splits) for n, c in cuts.items()}, stages=stages)
 
     def cut(self, name: str) -> Cut:
         """How a tensor was cut."""
-        return Cut(*self.tensors[name])
+        return Cut(*self.tensors[name], self.stages.get(name, 0))
 
     def writers(self) -> set[int]:
         """Ranks that hold something that no rank before them holds."""
@@ -136,7 +144,7 @@ class Checkpoints:
         self.wait()
         own = {name: p.local for name, p in state.items() if p.cut.owned(self.layout.place) and p.local.numel()}
         self._staging.copy(own)
-        index = Index(grid=self.layout.grid, tensors={n: (p.cut.shape, p.cut.splits) for n, p in state.items()})
+        index = Index.of(state, self.layout.grid)
         marker = Marker(step=step, num_tokens=num_tokens, run=self.run, files=())
         work = (marker, index, dict(tables), bool(own))
         self._thread = threading.Thread(target=self._write, args=work, name="checkpoint")
@@ -252,7 +260,7 @@ def load(folder: Path, wanted: State, layout: Layout | None = None) -> None:
         raise ContractError(str(folder), problems)
     with contextlib.ExitStack() as stack:
         files: dict[int, Any] = {}
-        for name, piece in wanted.items():
+        for name, piece in ((n, p) for n, p in wanted.items() if p.local.numel()):
             box = piece.cut.box(grid, place)
             for number, source in index.cut(name).overlapping(index.grid, box):
                 if number not in files:

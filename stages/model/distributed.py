@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 from torch._C._distributed_c10d import HashStore
 
@@ -62,6 +63,10 @@ class World:
             dist.all_reduce(values, group=self.group)
         return values
 
+    def wait(self, work: dist.Work) -> None:
+        """Wait for a message that is on its way."""
+        work.wait()
+
     def from_first(self, number: int) -> int:
         """Rank 0's number, on every rank."""
         if self.alone:
@@ -69,6 +74,16 @@ class World:
         values = torch.tensor([number], device=self.device)
         dist.broadcast(values, group=self.group, group_src=0)
         return int(values.item())
+
+
+def said(words: str, group: dist.ProcessGroup, device: torch.device) -> list[str]:
+    """What every rank of a group says, in the order of the ranks."""
+    own = torch.tensor(list(words.encode()), dtype=torch.uint8, device=device)
+    lengths = [torch.empty(1, dtype=torch.int64, device=device) for _ in range(group.size())]
+    dist.all_gather(lengths, torch.tensor([len(own)], device=device), group=group)
+    every = [own.new_zeros(int(max(lengths))) for _ in lengths]
+    dist.all_gather(every, F.pad(own, (0, len(every[0]) - len(own))), group=group)
+    return [bytes(e[: int(n)].tolist()).decode() for e, n in zip(every, lengths, strict=True)]
 
 
 def world_size(environ: Mapping[str, str] = os.environ) -> int:

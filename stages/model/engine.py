@@ -76,7 +76,8 @@ class Taken(NamedTuple):
 class Engine(ABC):
     """A network that learns. Every rank calls the same methods in the same order.
 
-    `network` can be called by all ranks together under `torch.no_grad()`. `micro` is the size of a micro-batch.
+    `network` can be called by all ranks together under `torch.no_grad()`, and sums of its losses over `world` are right: in a
+    pipeline the last stage gives the loss, the others zeros. `micro` is the size of a micro-batch.
     """
 
     def __init__(self, network: Network, optimization: Optimization, layout: Layout) -> None:
@@ -167,7 +168,8 @@ class Engine(ABC):
     def num_scored(self, batch: Batch) -> Tensor:
         """Tokens of the global batch that count."""
         scored = self.world.sum((batch.targets_BT != IGNORED).sum().to(self.world.device))
-        return scored // self.layout.parallelism.sequence_parallel  # ranks of a sequence group read the same
+        wanted = self.layout.parallelism
+        return scored // (wanted.sequence_parallel * wanted.pipeline_parallel)  # ranks that read the same
 
 
 def _check_optimizer(name: OptimizerName, layout: Layout) -> None:
@@ -175,8 +177,11 @@ def _check_optimizer(name: OptimizerName, layout: Layout) -> None:
     if name not in SHARDED and (wanted.zero_stage or wanted.tensor_parallel > 1):
         cure = f"set zero_stage=0 and tensor_parallel=1, found {wanted.zero_stage} and {wanted.tensor_parallel}"
         raise SettingsError(f"pretrain.optimizer {name} needs each weight and its gradient whole: {cure}")
-    if name == "sophia" and wanted.sequence_parallel > 1:
-        raise SettingsError("pretrain.optimizer sophia draws labels for whole sequences: set sequence_parallel=1")
+    if name == "sophia" and wanted.sequence_parallel * wanted.pipeline_parallel > 1:
+        cure = "set sequence_parallel=1 and pipeline_parallel=1"
+        raise SettingsError(
+            f"pretrain.optimizer sophia draws labels for whole sequences from the whole network: {cure}"
+        )
 
 
 def make_engine(network: Network, optimization: Optimization, layout: Layout) -> Engine:
@@ -189,6 +194,10 @@ def make_engine(network: Network, optimization: Optimization, layout: Layout) ->
         from stages.model.canonical import CanonicalEngine
 
         return CanonicalEngine(network, optimization, layout)
+    if layout.parallelism.pipeline_parallel > 1:
+        from stages.model.pipelined import PipelinedEngine
+
+        return PipelinedEngine(network, optimization, layout)
     from stages.model.native import NativeEngine
 
     return NativeEngine(network, optimization, layout)

@@ -31,7 +31,7 @@ class NativeEngine(Engine):
 
     def __init__(self, network: Network, optimization: Optimization, layout: Layout) -> None:
         super().__init__(network, optimization, layout)
-        parallelize(network.to(layout.world.device), layout)
+        self.stages = parallelize(network.to(layout.world.device), layout)
         self._parameters = dict(network.named_parameters())
         self._local = {name: _own(p) for name, p in self._parameters.items()}
         self._cuts = {name: cut_of(p) for name, p in self._parameters.items()}
@@ -85,18 +85,27 @@ class NativeEngine(Engine):
 
     def _learn(self, batch: Batch, num_scored: Tensor) -> Tensor:
         """Compute the gradient of all ranks' batch, and its loss."""
+        total = self._passes(batch, num_scored)
+        for name, gradient in self._synchronised(self._local_gradients()).items():
+            self._local[name].grad = gradient
+        return self.world.sum(total)
+
+    def _passes(self, batch: Batch, num_scored: Tensor) -> Tensor:
+        """Leave the gradient of this rank's batch in the parameters; the part of the loss that was computed here."""
         total = torch.zeros((), dtype=torch.float64, device=self.world.device)
         num_micro = self.num_micro(batch)
         for index in range(num_micro):
             last, stage = index == num_micro - 1, self.layout.parallelism.zero_stage
             gather_gradients(self.network, last=last, zero_stage=stage)
             total += self._backward(batch, index, num_scored)
-        gradients = self._local_gradients()
-        if not self.world.alone and not self.layout.parallelism.zero_stage:
-            gradients = dict(zip(gradients, synchronised(list(gradients.values()), self.world), strict=True))
-        for name, gradient in gradients.items():
-            self._local[name].grad = gradient
-        return self.world.sum(total)
+        return total
+
+    def _synchronised(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sum over data ranks, where FSDP has not made it."""
+        if self.world.alone or self.layout.parallelism.zero_stage:
+            return gradients
+        summed = synchronised(list(gradients.values()), self.layout.replicas)
+        return dict(zip(gradients, summed, strict=True))
 
     def _backward(self, batch: Batch, index: int, num_scored: Tensor) -> Tensor:
         inputs_BT, targets_BT, documents_BT = batch.rows(index * self.micro, self.micro, self.world.device)

@@ -26,6 +26,8 @@ __all__ = ["IGNORED", "Network", "Sizes"]
 
 INIT_STD = 0.02  # GPT-2's; projections back into the residual stream get 1/sqrt(2 * layers) of it
 
+ALL = slice(None)
+
 Reduction = Literal["mean", "sum"]
 
 
@@ -167,14 +169,17 @@ class Network(nn.Module):
 
     def hidden(self, tokens_BT: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         """The normalised residual stream after the last layer, B T D."""
-        num_tokens = tokens_BT.shape[1]
+        return cast("Tensor", self.norm(self.through(self.embedding(tokens_BT), documents_BT)))
+
+    def through(self, x_BTD: Tensor, documents_BT: Tensor | None = None, which: slice = ALL) -> Tensor:
+        """The residual stream after the layers, or after `which` of them."""
+        num_tokens = x_BTD.shape[1]
         masked = documents_BT is not None and "attention" in self.sizes.kinds
         seen_B1TT = block_diagonal(documents_BT) if masked and documents_BT is not None else None
         cos_TS, sin_TS = cast("Tensor", self.cos_TS)[:num_tokens], cast("Tensor", self.sin_TS)[:num_tokens]
-        x_BTD = self.embedding(tokens_BT)
-        for block in self.blocks:
+        for block in list(self.blocks)[which]:
             x_BTD = block(x_BTD, cos_TS, sin_TS, seen_B1TT, documents_BT)
-        return cast("Tensor", self.norm(x_BTD))
+        return x_BTD
 
     def logits(self, tokens_BT: Tensor) -> Tensor:
         """Scores of every next token, B T V."""

@@ -1,6 +1,7 @@
 """How a network is spread over ranks, applied from outside in a fixed order.
 
     tensor       matrices of a layer cut over ranks, Megatron's way (Shoeybi et al. 2019): DTensor's `parallelize_module`
+    pipeline     layers cut over ranks, in stages (Huang et al. 2019): see `pipeline` and `timetable`
     sequence     positions of a sequence cut over ranks, exchanged for heads inside attention (see `ulysses`)
     activations  layers compute their activations again in the backward pass (Chen et al. 2016)
     compile      each layer through `torch.compile`
@@ -8,17 +9,18 @@
 
 The network keeps its names and its calls: the same code runs on one rank and on many. Data comes last because it cuts
 what the others made. Ranks of one tensor group are neighbours, then those of one sequence group: the fastest links are
-inside a node. What it gives up: pipelines, and tensor groups that share the norms' activations.
+inside a node; those of one pipeline, which say least, are farthest apart. What it gives up: tensor groups that share the
+norms' activations.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
@@ -27,8 +29,9 @@ from torch.utils.checkpoint import checkpoint
 
 from stages.base import SettingsError
 from stages.model.distributed import World
-from stages.model.network import Attention, Network
-from stages.model.pieces import Cut, Place, place_of
+from stages.model.network import Attention, Block, Network
+from stages.model.pieces import PIPELINE, Cut, Place, place_of
+from stages.model.pipeline import Stages
 from stages.model.sizes import Sizes
 from stages.model.ulysses import Ulysses
 
@@ -42,6 +45,8 @@ class Parallelism:
     sequence_parallel: int = 1
     compile: bool = False
     checkpoint_activations: bool = False
+    pipeline_parallel: int = 1
+    stages_per_rank: int = 1
 
     def problems(self, sizes: Sizes, num_ranks: int) -> list[str]:
         """What keeps a network from being spread over so many ranks."""
@@ -49,8 +54,12 @@ class Parallelism:
         found = []
         if sizes.qk_norm and tensor > 1:
             found.append("qk_norm goes with tensor_parallel 1: its weights belong to all heads")
-        if num_ranks % (tensor * sequence):
-            found.append(f"tensor_parallel {tensor} x sequence_parallel {sequence} does not divide {num_ranks} ranks")
+        if num_ranks % (tensor * sequence * self.pipeline_parallel):
+            sizes_words = (
+                f"tensor_parallel {tensor} x sequence_parallel {sequence} x pipeline_parallel {self.pipeline_parallel}"
+            )
+            found.append(f"{sizes_words} does not divide {num_ranks} ranks")
+        found += self._pipeline_problems(sizes)
         if sizes.num_heads % (tensor * sequence) or sizes.num_kv_heads % (tensor * sequence):
             heads = f"{sizes.num_heads} query heads and {sizes.num_kv_heads} key-value heads"
             found.append(f"tensor_parallel {tensor} x sequence_parallel {sequence} does not divide {heads}")
@@ -64,13 +73,23 @@ class Parallelism:
             )
         return found
 
+    def _pipeline_problems(self, sizes: Sizes) -> list[str]:
+        pipeline, each = self.pipeline_parallel, self.stages_per_rank
+        if pipeline == 1 and each > 1:
+            return [f"stages_per_rank {each} belongs to a pipeline: set pipeline_parallel, or stages_per_rank=1"]
+        if pipeline * each > sizes.num_layers:
+            return [
+                f"pipeline_parallel {pipeline} x stages_per_rank {each} needs a layer each, found {sizes.num_layers}"
+            ]
+        return []
+
 
 @dataclass(frozen=True)
 class Layout:
     """Where this rank stands, and the groups that it works in.
 
-    `data` stands for the ranks that read different samples (ranks of one tensor or sequence group read the same); its
-    sums run over samples and positions, and leave tensor groups out, whose ranks compute the same numbers.
+    `data` stands for the ranks that read different samples (ranks of one tensor or sequence group or one pipeline read the
+    same); its sums run over samples, positions and stages, and leave tensor groups out, whose ranks compute the same numbers.
     """
 
     world: World
@@ -82,8 +101,8 @@ class Layout:
     @property
     def grid(self) -> dict[str, int]:
         """How many ranks stand along each axis along which tensors can be cut."""
-        tensor = self.parallelism.tensor_parallel
-        return {"data": self.world.size // tensor, "tensor": tensor}
+        pipeline, tensor = self.parallelism.pipeline_parallel, self.parallelism.tensor_parallel
+        return {PIPELINE: pipeline, "data": self.world.size // (pipeline * tensor), "tensor": tensor}
 
     @property
     def place(self) -> Place:
@@ -93,7 +112,21 @@ class Layout:
     @property
     def cut(self) -> bool:
         """Whether no rank holds all weights."""
-        return self.world.size > 1 and (self.parallelism.zero_stage > 0 or self.parallelism.tensor_parallel > 1)
+        wanted = self.parallelism
+        return self.world.size > 1 and (wanted.zero_stage > 0 or wanted.tensor_parallel * wanted.pipeline_parallel > 1)
+
+    @property
+    def replicas(self) -> World:
+        """The ranks that learn the same weights, of which this one may hold a part: `data`, in this rank's stage."""
+        return self.data if self.pipeline is None else replace(self.data, group=self._group("data"))
+
+    @property
+    def pipeline(self) -> dist.ProcessGroup | None:
+        """The ranks that one micro-batch goes through, first stage first."""
+        return self._group(PIPELINE) if self.parallelism.pipeline_parallel > 1 else None
+
+    def _group(self, axis: str) -> dist.ProcessGroup:
+        return cast("DeviceMesh", self.mesh)[axis].get_group()
 
 
 def lay_out(world: World, parallelism: Parallelism, sizes: Sizes) -> Layout:
@@ -103,34 +136,45 @@ def lay_out(world: World, parallelism: Parallelism, sizes: Sizes) -> Layout:
     tensor, sequence = parallelism.tensor_parallel, parallelism.sequence_parallel
     if world.size == 1:
         return Layout(world, world, parallelism)
-    kind, num_replicas = world.device.type, world.size // tensor
-    if tensor == sequence == 1:
-        whole = init_device_mesh(kind, (world.size,), mesh_dim_names=("data",)) if parallelism.zero_stage else None
+    pipeline, share = parallelism.pipeline_parallel, tensor * sequence
+    if pipeline * share == 1:
+        whole = _mesh(world, data=world.size) if parallelism.zero_stage else None
         return Layout(world, world, parallelism, whole)
-    mesh = init_device_mesh(kind, (num_replicas, tensor), mesh_dim_names=("data", "tensor"))
-    share = tensor * sequence
-    data = replace(world, rank=world.rank // share, size=world.size // share, group=mesh["data"].get_group())
+    place, size = divmod(world.rank, world.size // pipeline)[1], world.size // pipeline
+    mesh = _mesh(world, pipeline=pipeline, data=size // tensor, tensor=tensor)
+    summed = _mesh(world, summed=world.size // tensor, tensor=tensor) if pipeline > 1 else mesh
+    group = summed["summed" if pipeline > 1 else "data"].get_group()
+    data = replace(world, rank=place // share, size=size // share, group=group)
     if sequence == 1:
         return Layout(world, data, parallelism, mesh)
-    names = ("data", "sequence", "tensor")
-    groups = init_device_mesh(kind, (data.size, sequence, tensor), mesh_dim_names=names)
+    groups = _mesh(world, data=pipeline * data.size, sequence=sequence, tensor=tensor)
     return Layout(world, data, parallelism, mesh, groups["sequence"].get_group())
 
 
-def parallelize(network: Network, layout: Layout) -> None:
-    """Spread a network, that every rank has made alike, over the layout's ranks."""
-    wanted = layout.parallelism
+def _mesh(world: World, **axes: int) -> DeviceMesh:
+    """Ranks on a grid, the last axis fastest; without a pipeline of one stage, for which nobody needs a group."""
+    sizes = {name: size for name, size in axes.items() if size > 1 or name != PIPELINE}
+    return init_device_mesh(world.device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
+
+
+def parallelize(network: Network, layout: Layout) -> Stages | None:
+    """Spread a network, that every rank has made alike, over the layout's ranks; this rank's stages of a pipeline."""
+    wanted, stages = layout.parallelism, None
     if wanted.tensor_parallel > 1:
         _cut_matrices(network, cast("DeviceMesh", layout.mesh)["tensor"])
+    if layout.pipeline is not None:
+        stages = Stages(network, layout.pipeline, wanted.stages_per_rank)
+    blocks = [block for block in network.blocks if isinstance(block, Block)]
     if layout.sequence is not None:
-        _cut_sequences(network, layout.sequence)
-    for block in network.blocks:
+        _cut_sequences(network, blocks, layout.sequence)
+    for block in blocks:
         if wanted.checkpoint_activations:
-            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
         if wanted.compile:
             block.compile()
     if layout.world.size > 1 and wanted.zero_stage > 0:
-        _cut_data(network, cast("DeviceMesh", layout.mesh)["data"], wanted.zero_stage)
+        _cut_data((*blocks, network), cast("DeviceMesh", layout.mesh)["data"], wanted.zero_stage)
+    return stages
 
 
 def cut_of(parameter: Tensor) -> Cut:
@@ -160,28 +204,30 @@ def _cut_matrices(network: Network, mesh: DeviceMesh) -> None:
         network.head.weight = network.embedding.weight
 
 
-def _cut_sequences(network: Network, group: dist.ProcessGroup) -> None:
+def _cut_sequences(network: Network, blocks: Iterable[Block], group: dist.ProcessGroup) -> None:
     """The network takes whole sequences still, computes this rank's positions, and gives the loss of those alone."""
     part = network.sizes.context_tokens // group.size()
     mine = slice(group.rank() * part, (group.rank() + 1) * part)
     for name in ("cos_TS", "sin_TS"):
         network.register_buffer(name, getattr(network, name)[mine].clone(), persistent=False)
-    for block in network.blocks:
+    for block in blocks:
         attention = cast("Attention", block.attention)
         attention.attend = Ulysses(attention.attend, group)
     network.forward = functools.partial(_part_of_sequence, network.forward, mine)  # type: ignore[method-assign]
 
 
 def _part_of_sequence(
-    forward: Callable[..., Tensor], mine: slice, inputs_BT: Tensor, targets_BT: Tensor, *rest: Any, **named: Any
+    forward: Callable[..., Tensor], mine: slice, inputs: Tensor, targets_BT: Tensor, *rest: Any, **named: Any
 ) -> Tensor:
-    return forward(inputs_BT[:, mine], targets_BT[:, mine], *rest, **named)
+    """Tokens are those of whole sequences; what comes from the stage before in a pipeline has been cut already."""
+    return forward(inputs if inputs.is_floating_point() else inputs[:, mine], targets_BT[:, mine], *rest, **named)
 
 
-def _cut_data(network: Network, mesh: DeviceMesh, zero_stage: int) -> None:
-    for module in (*network.blocks, network):
+def _cut_data(modules: tuple[nn.Module, ...], mesh: DeviceMesh, zero_stage: int) -> None:
+    """`modules` are the layers, and then the network, which has the rest."""
+    for module in modules:
         fully_shard(module, mesh=mesh, reshard_after_forward=zero_stage == 3)
-    for module in network.modules():
+    for module in modules:
         if isinstance(module, FSDPModule):  # sums, not means: the loss is divided by all tokens of all ranks already
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(enable=True)

@@ -1,8 +1,9 @@
 """Which box of a tensor a rank holds, by arithmetic alone.
 
-Ranks stand on a grid of named axes ("data", "tensor"), the last one fastest. A tensor is cut along its dimensions by
-axes, one after the other, each cut as `torch.chunk` does: every chunk but the last ones has ceil(length / ranks). So the
-box of any rank of any grid follows from the tensor's shape and its splits, and no rank has to be asked what it holds.
+Ranks stand on a grid of named axes ("pipeline", "data", "tensor"), the last one fastest. A tensor lies on one stage of the
+pipeline, and is cut along its dimensions by the other axes, one after the other, each cut as `torch.chunk` does: every chunk
+but the last ones has ceil(length / ranks). So the box of any rank of any grid follows from the tensor's shape, its splits
+and its stage, and no rank has to be asked what it holds.
 """
 
 import itertools
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
+
+PIPELINE = "pipeline"  # the axis along which whole tensors are handed out
 
 Split = tuple[str, int]  # axis of the grid, dimension of the tensor
 Place = Mapping[str, int]  # where a rank stands: its number along each axis
@@ -38,10 +41,11 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Cut:
-    """A tensor's shape, and how it is cut over a grid."""
+    """A tensor's shape, how it is cut over a grid, and the place along "pipeline" of the ranks that own it."""
 
     shape: tuple[int, ...]
     splits: tuple[Split, ...] = ()
+    stage: int = 0
 
     def box(self, grid: Mapping[str, int], place: Place) -> Box:
         """What the rank at `place` holds; of size 0 where there are more ranks than rows."""
@@ -56,13 +60,14 @@ class Cut:
     def owned(self, place: Place) -> bool:
         """Whether this rank is the first of those that hold the same box."""
         cut = {axis for axis, _ in self.splits}
-        return all(number == 0 for axis, number in place.items() if axis not in cut)
+        firsts = {axis: number for axis, number in place.items() if axis not in cut}
+        return firsts.pop(PIPELINE, 0) == self.stage and not any(firsts.values())
 
     def overlapping(self, grid: Mapping[str, int], wanted: Box) -> Iterator[tuple[int, Box]]:
         """The owners of all that `wanted` needs: number and box. It asks as many ranks as there are to find, not all."""
         axes = [axis for axis, _ in self.splits]
         for numbers in itertools.product(*(self._chunks(grid, i, wanted) for i in range(len(axes)))):
-            place = dict.fromkeys(grid, 0) | dict(zip(axes, numbers, strict=True))
+            place = dict.fromkeys(grid, 0) | {PIPELINE: self.stage} | dict(zip(axes, numbers, strict=True))
             box = self.box(grid, place)
             if box.common(wanted):
                 yield number_of(grid, place), box
@@ -79,7 +84,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Piece:
-    """What this rank holds of a tensor."""
+    """What this rank holds of a tensor: an empty one of a tensor of another stage."""
 
     local: Tensor
     cut: Cut

@@ -101,10 +101,13 @@ class Sizes:
     @property
     def operations_per_token(self) -> int:
         """Floating-point operations of a training step for one token: 6 a weight that multiplies, and the attention."""
-        multiplied = self.num_parameters - (0 if self.tie_embeddings else self.vocab_size * self.width)
-        window = 6 * self.width * self.context_tokens * self.kinds.count("attention")
-        states = 18 * self.width * self.head_size * self.kinds.count("deltanet")
-        return 6 * multiplied + window + states
+        return sum(self.layer_operations) + 6 * (self.vocab_size + 1) * self.width
+
+    @property
+    def layer_operations(self) -> tuple[int, ...]:
+        """What each layer has of them; the rest is the head's and the last norm's."""
+        mixing = {"attention": 6 * self.context_tokens, "deltanet": 18 * self.head_size}
+        return tuple(6 * self._layer_parameters(kind) + mixing.get(kind, 0) * self.width for kind in self.kinds)
 
     def problems(self) -> list[str]:
         """What keeps these sizes from being a network."""

@@ -47,7 +47,16 @@ class Pretrain(Stage):
     packages = ("torch", "deepspeed", "transformers", "tokenizers", "safetensors")
     # How the work is spread: a run goes on under another engine or layout, from the same folder.
     located = frozenset(
-        {"engine", "zero_stage", "tensor_parallel", "sequence_parallel", "compile", "checkpoint_activations"}
+        {
+            "engine",
+            "zero_stage",
+            "tensor_parallel",
+            "pipeline_parallel",
+            "stages_per_rank",
+            "sequence_parallel",
+            "compile",
+            "checkpoint_activations",
+        }
     )
 
     preset: Literal["tiny", "auroragpt-7b", "llama3-8b"] | None = None
@@ -91,7 +100,11 @@ class Pretrain(Stage):
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
     """What data ranks share out (ZeRO): 0 nothing, 1 the optimizer's state, 2 gradients too, 3 weights too."""
     tensor_parallel: Count = 1
-    """Ranks, neighbours, that share the matrices of a layer; ranks / (tensor x sequence) read different samples."""
+    """Ranks, neighbours, that share the matrices of a layer; ranks / (tensor x pipeline x sequence) read different samples."""
+    pipeline_parallel: Count = 1
+    """Ranks, far apart, that share the layers (1F1B); micro-batches are made small enough that there is one for each."""
+    stages_per_rank: Count = 1
+    """Of a pipeline; more than one (interleaved 1F1B) makes its ranks wait less and send more."""
     sequence_parallel: Count = 1
     """Ranks that share the positions of a sequence (Ulysses): for long sequences."""
     checkpoint_activations: bool = False

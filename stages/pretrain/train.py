@@ -79,7 +79,7 @@ class Run:
         self.validation = [data.held_out.unigram()]
         self.clock = clock
         self.guard = Guard(self.engine, data, self._policy(), self._load, self._saved, settings.mask_documents, clock)
-        sizes = (self.sizes, self.engine.network.num_parameters())
+        sizes = (self.sizes, self.sizes.num_parameters)
         self.observer = Observer(outputs.folder, self.world, clock, sizes)
 
     def _policy(self) -> Policy:
@@ -97,7 +97,7 @@ class Run:
         """Take the steps that are not done yet."""
         first = self._resume(self.checkpoints.begin()) + 1
         if self.world.rank == 0:
-            print(f"{self.engine.network.num_parameters():,} parameters: {self.sizes.describe()}", flush=True)
+            print(f"{self.sizes.num_parameters:,} parameters: {self.sizes.describe()}", flush=True)
             if words := no_architecture(self.sizes):
                 print(f"there will be checkpoints and no model: {words}", flush=True)
             self.outputs.progress.start("steps", self.order.num_steps, done=first - 1)
@@ -306,6 +306,8 @@ def _parallelism(settings: Pretrain) -> Parallelism:
     return Parallelism(
         zero_stage=settings.zero_stage,
         tensor_parallel=settings.tensor_parallel,
+        pipeline_parallel=settings.pipeline_parallel,
+        stages_per_rank=settings.stages_per_rank,
         sequence_parallel=settings.sequence_parallel,
         compile=settings.compile,
         checkpoint_activations=settings.checkpoint_activations,

@@ -116,9 +116,9 @@ class Guard:
         if watched:
             with self.clock.phase("watching"):
                 after = monitors.sampled(monitors.parameters(self.engine.network))
-                rows = monitors.compared(step, before, after)
+                rows = monitors.of_all_stages(monitors.compared(step, before, after), self.engine.layout)
                 self.tensors += rows
-                if self.data.world.rank == 0:
+                if self.engine.layout.world.rank == 0:
                     for words in monitors.complaints(rows):
                         print(words, flush=True)
 

@@ -6,8 +6,9 @@ thousands of steps, with a loss that looked well. Looked at every so many steps,
 stand still), which costs the same for any size of model. What it gives up: what happens to the other elements.
 """
 
+import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from schemas.health import TensorHealth
+from stages.model.distributed import said
+from stages.model.parallelize import Layout
 
 MAX_ROWS, MAX_COLUMNS = 512, 8
 FROZEN_FRACTION = 0.01  # of the elements changed: with fp32 weights nearly all are, unless their gradient is zero
@@ -45,6 +48,18 @@ def sampled(named: Named) -> list[Sample]:
 def compared(step: int, before: Iterable[Sample], after: Iterable[Sample]) -> list[TensorHealth]:
     """What the update between two samples of the same tensors did."""
     return [_row(step, one, two) for one, two in zip(before, after, strict=True)]
+
+
+def of_all_stages(rows: Sequence[TensorHealth], layout: Layout) -> list[TensorHealth]:
+    """The rows of all stages of a pipeline, on every rank of it; of what several stages hold, those of the first."""
+    if layout.pipeline is None:
+        return list(rows)
+    own = json.dumps([row.model_dump() for row in rows])
+    found: dict[str, TensorHealth] = {}
+    for words in said(own, layout.pipeline, layout.world.device):
+        for fields in json.loads(words):
+            found.setdefault(fields["tensor"], TensorHealth(**fields))
+    return list(found.values())
 
 
 def complaints(rows: Iterable[TensorHealth]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 import torch
+import torch.distributed as dist
 
 from schemas.health import Heartbeat, Work
 from stages.model.distributed import World
@@ -12,7 +13,7 @@ from stages.pretrain.health.heartbeat import WORK, Clock, Spent
 
 @dataclass(frozen=True)
 class TimedWorld(World):
-    """A rank whose sums over all ranks count as exchange."""
+    """A rank whose sums over all ranks, and waits for messages, count as exchange."""
 
     clock: Clock = field(default_factory=Clock, kw_only=True)
 
@@ -25,6 +26,11 @@ class TimedWorld(World):
         """Add up a tensor over all ranks, in place."""
         with self.clock.phase("exchange"):
             return super().sum(values)
+
+    def wait(self, work: dist.Work) -> None:
+        """Wait for a message that is on its way."""
+        with self.clock.phase("exchange"):
+            super().wait(work)
 
 
 def gathered(first_step: int, step: int, spent: Mapping[Work, Spent], world: World) -> list[Heartbeat]:

@@ -39,7 +39,7 @@ def impossible(state: Iterable[Tensors], betas: tuple[float, float]) -> str | No
     limit = SLACK * reach(betas)
     with torch.no_grad():
         for tensors in state:
-            if words := _weights(tensors) or _moments(tensors, limit):
+            if tensors.weight.numel() and (words := _weights(tensors) or _moments(tensors, limit)):
                 return words
     return None
 

@@ -21,11 +21,13 @@ SIZES = Sizes.of_depth(2, VOCABULARY, TOKENS, width=48, num_heads=8, num_kv_head
 
 @dataclass(frozen=True)
 class Way:
-    """How to train: on which layout, and how a step is taken."""
+    """How to train: on which layout, how a step is taken, and which network."""
 
     parallelism: Parallelism = field(default_factory=Parallelism)
     settings: dict[str, Any] = field(default_factory=dict)
     documents: bool = False
+    sizes: Sizes = SIZES
+    z_loss: float = 0.0
 
 
 def make(world: World, way: Way) -> Engine:
@@ -33,7 +35,7 @@ def make(world: World, way: Way) -> Engine:
     torch.manual_seed(3)
     usual = {"batch_sequences": BATCH, "micro_batch_sequences": 2, "weight_decay": 0.1, "max_gradient_norm": 1.0}
     wanted = Optimization(**{"precision": "fp32", **usual, **way.settings})
-    return make_engine(Network(SIZES), wanted, lay_out(world, way.parallelism, SIZES))
+    return make_engine(Network(way.sizes, way.z_loss), wanted, lay_out(world, way.parallelism, way.sizes))
 
 
 def share(engine: Engine, step: int, *, documents: bool = False) -> Batch:
