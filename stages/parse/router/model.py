@@ -3,8 +3,9 @@
 The layer's quality and each parser's are learned apart (boosted trees on `Features`), because the first needs no OCR to
 learn from and so sees many more pages, each on the features that mean the same in every journal; the difference is calibrated on pages that were left out. Of a
 parser that reads the layer itself, the gain is learned as it is, and a broken layer gains nothing. Seconds are a line in
-what a parser's time goes with: the page's area and the lines that one expects on it. A page with features that no page
-of the training had is read as if it were at the edge of what was seen, and counted: `strange` warns of such a corpus.
+what a parser's time goes with: the page's area and its characters. A page without a layer is taken to be full, as nearly
+all pages of papers are. A page with features that no page of the training had is read as if it were at the edge of what
+was seen, and counted: `strange` warns of such a corpus.
 """
 
 import json
@@ -31,6 +32,8 @@ MIN_GAIN = 0.05  # expected; less than that is noise of two readings that are eq
 MIN_GAIN_OF_LAYER = 0.01  # of a parser that reads the layer too: what it does not mend it leaves as it is
 MAX_STRANGE_SHARE = 0.2  # of a corpus's pages; from there on the router should be trained on pages like them
 MARGIN = 0.25  # of a feature's range, outside of which a page is strange
+MIN_CHARS = 100  # of a layer that tells how full its page is
+MIN_SECONDS = 0.05  # a page, by any parser
 LAYER = (  # what tells a layer's worth whatever the journal: no counts, no sizes, nothing of its layout
     "hidden_share", "map_errors", "bad_share", "bits", "sign_share", "wide_share", "ligatures", "lone_letters", "broken_words",
     "mixed_case", "word_length", "overlap", "backward", "image_share", "scanner",
@@ -70,10 +73,11 @@ class Parser:
 
 @dataclass(frozen=True)
 class Model:
-    """The router's weights. `low` and `high` are the training's range of every feature."""
+    """The router's weights: `full` is a full page's characters an area, `low` and `high` the training's range of features."""
 
     layer: Trees
     parsers: Mapping[str, Parser]
+    full: float
     low: Floats
     high: Floats
     facts: Mapping[str, Any]
@@ -85,7 +89,8 @@ class Model:
         layer = ruled(pages, self.layer.predict(columns(table, LAYER)))
         predicted = [expected_gain(p, self.parsers[p].quality, table, layer) for p in known]
         gains = [self.parsers[p].calibration(g) for p, g in zip(known, predicted, strict=True)]
-        seconds = [seconds_of(table, self.parsers[p].seconds) for p in known]
+        parts = cost_table(table, chars_of(table, self.full))
+        seconds = [np.maximum(parts @ np.asarray(self.parsers[p].seconds), MIN_SECONDS) for p in known]
         empty = np.array([p.verdict == "empty" for p in pages], dtype=bool)
         found = _columns(gains, (len(pages), len(known)))
         broken = np.array([p.needs_ocr for p in pages], dtype=bool)[:, None]
@@ -111,8 +116,8 @@ class Model:
     def save(self, file: Path) -> None:
         """Write the weights, a few hundred kilobytes of JSON."""
         plain = {
-            "facts": dict(self.facts), "features": list(Features._fields), "low": np.round(self.low, 6).tolist(),
-            "high": np.round(self.high, 6).tolist(), "layer": self.layer.plain(),
+            "facts": dict(self.facts), "features": list(Features._fields), "full": round(self.full, 1),
+            "low": np.round(self.low, 6).tolist(), "high": np.round(self.high, 6).tolist(), "layer": self.layer.plain(),
             "parsers": {
                 name: {"quality": p.quality.plain(), "calibration": p.calibration.plain(), "seconds": list(p.seconds)}
                 for name, p in self.parsers.items()
@@ -125,13 +130,14 @@ class Model:
 def load(file: Path = WEIGHTS) -> Model:
     """The weights of the repository, or others; `ValueError` if they were made for other features."""
     plain = json.loads(file.read_text())
-    if tuple(plain["features"]) != Features._fields:
+    if tuple(plain["features"]) != Features._fields or "full" not in plain:
         raise ValueError(f"{file} is for other features than these: run `parsl train-router`")
     parsers = {
         name: Parser(Trees.of(p["quality"]), Calibration.of(p["calibration"]), tuple(p["seconds"]))
         for name, p in plain["parsers"].items()
     }
-    return Model(Trees.of(plain["layer"]), parsers, np.array(plain["low"]), np.array(plain["high"]), plain["facts"])
+    low, high = np.array(plain["low"]), np.array(plain["high"])
+    return Model(Trees.of(plain["layer"]), parsers, plain["full"], low, high, plain["facts"])
 
 
 def feature_table(pages: Sequence[Page]) -> Floats:
@@ -171,17 +177,15 @@ def typeset(table: Floats) -> NDArray[np.bool_]:
     return np.asarray(as_set & (bits >= 0) & (bits < SUSPECT_BITS))
 
 
-def seconds_of(table: Floats, weights: Sequence[float]) -> Floats:
-    """Seconds a page: a constant, so much an area, so much a line where the layer has lines."""
-    return np.asarray(np.maximum(cost_table(table) @ np.asarray(weights), 0.05))
+def chars_of(table: Floats, full: float) -> Floats:
+    """Characters of pages, by their layers; a page without one is taken to be full."""
+    chars, area = columns(table, ("num_chars", "area")).T
+    return np.where(chars < MIN_CHARS, full * area, chars)
 
 
-def cost_table(table: Floats) -> Floats:
-    """What a parser's time goes with: 1, the area, and lines (of characters of that number) if there is a layer."""
-    names = Features._fields
-    area, chars = table[:, names.index("area")], table[:, names.index("num_chars")]
-    unknown = (chars < 100).astype(float) * area
-    return np.stack([np.ones(len(table)), area, chars / 1000, unknown], axis=1)
+def cost_table(table: Floats, chars: Floats) -> Floats:
+    """What a parser's time goes with, a row each page: 1, the area, thousands of characters."""
+    return np.stack([np.ones(len(table)), columns(table, ("area",))[:, 0], chars / 1000], axis=1)
 
 
 def _columns(found: Sequence[Floats], shape: tuple[int, int]) -> Floats:

@@ -17,7 +17,7 @@ from stages.parse.layout import document_text
 from stages.parse.lines import Page
 from stages.parse.parsers import cost
 from stages.parse.router.calibrate import isotonic, reliability
-from stages.parse.router.model import LAYER, Model, Parser, columns, cost_table, feature_table, inputs, ruled
+from stages.parse.router.model import LAYER, Model, Parser, chars_of, columns, cost_table, feature_table, inputs, ruled
 from stages.parse.router.trees import Floats, Trees, fit
 from stages.parse.score import score
 from stages.parse.score.markup import plain
@@ -25,6 +25,7 @@ from stages.parse.train.pages import Known
 from stages.parse.train.readings import Reading
 
 NUM_FOLDS = 4
+FULL = 0.9  # of the pages have less text an area than one that is full
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def train(rows: Sequence[Labelled], parsers: Iterable[str]) -> Model:
         plots[name] = [[round(v, 4) for v in p] for p in reliability(calibration(mine.predicted), mine.gain)]
         found[name] = Parser(mine.trees, calibration, mine.seconds)
     facts = {"pages": len(rows), "read": {n: sum(n in r.read for r in rows) for n in found}, "calibration": plots}
-    return Model(_trees(signs, layer), found, table.min(axis=0), table.max(axis=0), facts)
+    full = float(np.quantile(_chars(rows) / columns(table, ("area",))[:, 0], FULL))
+    return Model(_trees(signs, layer), found, full, table.min(axis=0), table.max(axis=0), facts)
 
 
 class Fitted(NamedTuple):
@@ -88,7 +90,8 @@ def _fitted(name: str, rows: Sequence[Labelled], table: Floats, layers: tuple[Fl
     seen, of_layer = inputs(name, table[have]), cost(name) == "text"
     target, grow = (quality - layer, _trees) if of_layer else (quality, _shrubs)
     predicted = _out_of_fold(seen, target, folds, grow) - (0.0 if of_layer else guessed)
-    seconds = _seconds(table[have], np.array([rows[i].read[name][1] for i in have]))
+    parts = cost_table(table[have], _chars([rows[i] for i in have]))
+    seconds = _seconds(parts, np.array([rows[i].read[name][1] for i in have]))
     return Fitted(grow(seen, target), predicted, quality - layer, seconds)
 
 
@@ -117,17 +120,23 @@ def _out_of_fold(table: Floats, target: Floats, folds: Floats, grow: Callable[[F
     return found
 
 
-def _seconds(table: Floats, seconds: Floats) -> tuple[float, ...]:
+def _chars(rows: Sequence[Labelled]) -> Floats:
+    """Characters of pages, by their truth where there is no layer to count them."""
+    layers = chars_of(feature_table([r.page for r in rows]), 0.0)
+    return np.where(layers > 0, layers, [float(len("".join(r.known.truth.split()))) for r in rows])
+
+
+def _seconds(parts: Floats, seconds: Floats) -> tuple[float, ...]:
     """Least squares with no weight below zero: the worst weight goes until none is."""
-    kept, parts = list(range(4)), cost_table(table)
+    kept = list(range(parts.shape[1]))
     while kept:
         weights = np.linalg.lstsq(parts[:, kept], seconds, rcond=None)[0]
         if weights.min() >= 0:
             break
         kept.pop(int(weights.argmin()))
-    full = np.zeros(4)
-    full[kept] = weights
-    return tuple(round(float(w), 5) for w in full)
+    found = np.zeros(parts.shape[1])
+    found[kept] = weights
+    return tuple(round(float(w), 5) for w in found)
 
 
 def calibration_plot(model: Model, file: Path) -> None:

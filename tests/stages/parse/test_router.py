@@ -199,6 +199,22 @@ def test_a_router_learns(tmp_path: Path) -> None:
         load(tmp_path / "other.json")
 
 
+def test_a_page_without_a_layer_is_taken_to_be_full(tmp_path: Path) -> None:
+    """Seconds go with characters; a scan's are those of a full page, however empty the training's scans were."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(120):
+        chars, scanned = float(rng.uniform(500, 3000)), number % 3 == 0
+        features = Features(num_chars=0 if scanned else chars, image_share=float(scanned), area=1.0)
+        known = Known(tmp_path, 0, "a " * int(chars), f"family {number % 8}", "")
+        page = Page(1, 600, 800, verdict="no text" if scanned else "good", features=tuple(features))
+        rows.append(Labelled(known, page, 0.0 if scanned else 0.9, {"tesseract": (0.8, 0.5 + chars / 1000)}))
+    pages = [Page(1, features=tuple(Features(num_chars=c, area=a))) for c, a in ((1000, 1.0), (0, 1.0), (0, 0.5))]
+    few, full, half = train(rows, ["tesseract"]).expect(pages, ["tesseract"]).seconds[:, 0]
+    assert few == pytest.approx(1.5, abs=0.05)
+    assert full == pytest.approx(0.5 + 2.75, abs=0.15)
+    assert full - half == pytest.approx(2.75 / 2, abs=0.3)
+
+
 def test_held_out_families_differ_by_seed() -> None:
     """Five seeds leave out two families each, not always the same."""
     splits = {tuple(held_out(list(FAMILIES), seed)) for seed in range(5)}
