@@ -79,20 +79,22 @@ def chance(field: Field, parser: int, seed: int = 0) -> list[Move]:
     return [(page, parser) for page in pages]
 
 
-def adaparse(field: Field, model: Model, parser: int, batch: int = 256) -> list[Move]:
-    """AdaParse's released rule: in each batch, pages by the absolute quality predicted of the parser, not by gain.
+def adaparse(field: Field, model: Model, parser: int, *, by_gain: bool, batch: int = 256) -> list[Move]:
+    """AdaParse's rule on our predictions: the same share of each batch's pages, best first.
 
+    As published (appendix C) pages are in the order of the gain that is expected; as released, of the parser's quality.
     Pages are candidates where the parser is predicted to be the better one. Moves of the batches are interleaved, as
     every batch has the same share of its pages.
     """
     name = field.parsers[parser]
     table = feature_table([r.page for r in field.rows])
     layer = model.layer.predict(columns(table, LAYER))
-    theirs = layer + expected_gain(name, model.parsers[name].quality, table, layer)
+    gain = expected_gain(name, model.parsers[name].quality, table, layer)
+    worth = gain if by_gain else layer + gain
     moves: list[tuple[int, int]] = []
     for start in range(0, len(field.rows), batch):
-        pages = [i for i in range(start, min(start + batch, len(field.rows))) if theirs[i] > layer[i]]
-        moves += enumerate(sorted(pages, key=lambda i: -theirs[i]))
+        pages = [i for i in range(start, min(start + batch, len(field.rows))) if gain[i] > 0]
+        moves += enumerate(sorted(pages, key=lambda i: -worth[i]))
     return [(page, parser) for _, page in sorted(moves)]
 
 

@@ -180,7 +180,7 @@ def typeset(table: Floats) -> NDArray[np.bool_]:
 def chars_of(table: Floats, full: float) -> Floats:
     """Characters of pages, by their layers; a page without one is taken to be full."""
     chars, area = columns(table, ("num_chars", "area")).T
-    return np.where(chars < MIN_CHARS, full * area, chars)
+    return np.asarray(np.where(chars < MIN_CHARS, full * area, chars))
 
 
 def cost_table(table: Floats, chars: Floats) -> Floats:
