@@ -1,8 +1,8 @@
 """Training steps through DeepSpeed.
 
-ZeRO (Rajbhandari et al. 2020) stage 0 keeps the optimizer's state on every rank, stage 1 shares it out. State is
-gathered by parameter, so a run goes on under another number of ranks, stage or engine. What it gives up against the
-native engine: ZeRO 2 and 3, tensor and sequence parallelism, and state that no rank holds whole.
+ZeRO (Rajbhandari et al. 2020) stage 0 keeps the optimizer's state on every rank, stage 1 shares it out, stage 2 gradients
+too, stage 3 weights too. State is gathered by parameter, so a run goes on under another number of ranks, stage or engine.
+What it gives up against the native engine: all layouts but data ranks, and checkpoints of state that no rank holds whole.
 """
 
 import logging
@@ -25,9 +25,8 @@ class DeepSpeedEngine(Engine):
     """DeepSpeed behind the interface of an engine."""
 
     def __init__(self, network: Network, optimization: Optimization, layout: Layout) -> None:
-        if layout.parallelism != Parallelism(zero_stage=min(1, layout.parallelism.zero_stage)):
-            cure = "set pretrain.engine=native"
-            raise SettingsError(f"pretrain: engine deepspeed has zero_stage 0 and 1 and data ranks only: {cure}")
+        if layout.parallelism != Parallelism(zero_stage=layout.parallelism.zero_stage):
+            raise SettingsError("pretrain: engine deepspeed has data ranks only (ZeRO): set pretrain.engine=native")
         super().__init__(network, optimization, layout)
         groups = optimizer_groups(optimization.optimizer, network.to(self.world.device), optimization.weight_decay)
         self._optimizer = make_optimizer(optimization.optimizer, groups)
@@ -89,7 +88,7 @@ class DeepSpeedEngine(Engine):
             state_of["step"].fill_(step)
         for name, parameter in self.network.named_parameters():
             weights = state[f"weights/{name}"].local.to(self.world.device)
-            parameter.data.copy_(weights)
+            self._set_computed(parameter, weights)
             safe_set_full_fp32_param(parameter, weights)
             for key in self._keys(parameter):
                 value = state[f"{key}/{name}"].local.to(self.world.device)
@@ -102,7 +101,25 @@ class DeepSpeedEngine(Engine):
     def _sharded(self) -> bool:
         return self.layout.parallelism.zero_stage > 0
 
+    @property
+    def _scattered(self) -> bool:
+        return self.layout.parallelism.zero_stage == 3
+
+    def _set_computed(self, parameter: Tensor, weights: Tensor) -> None:
+        """Set the weights that the forward pass reads, beside those that the optimizer changes."""
+        import deepspeed
+
+        if self._scattered:
+            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+                parameter.data.copy_(weights)
+        else:
+            parameter.data.copy_(weights)
+
     def _gradient_norm(self) -> float:
+        if self._scattered:
+            own = [g for group in self._deepspeed.optimizer.averaged_gradients.values() for g in group]
+            square = torch.nn.utils.get_total_norm(own).double().square()
+            return float(self.world.sum(square).sqrt())
         if self._sharded:
             norm = float(self._deepspeed.optimizer.scaled_global_norm())
             return norm if norm >= 0 else math.nan  # -1 stands for one that is not finite
@@ -133,6 +150,13 @@ class DeepSpeedEngine(Engine):
 
         ZeRO links them when the first group has stepped, when the second has no state yet, and never again.
         """
+        if self._scattered:
+            self._optimizer.state.clear()
+            zero = self._deepspeed.optimizer
+            for index, shard in enumerate(zero.fp32_partitioned_groups_flat):
+                group = self._optimizer.param_groups[zero.sub_group_to_group_id[index]]
+                self._optimizer.add_state(shard, group)
+            return
         self._optimizer.start()
         self._deepspeed.optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001 - no public call links
 

@@ -96,7 +96,7 @@ class Pretrain(Stage):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of matrix products; weights, gradients and optimizer state are fp32 in both."""
     engine: Literal["native", "deepspeed"] = "native"
-    """`native` is PyTorch's FSDP2 and DTensor; `deepspeed` has `zero_stage` 0 and 1 and nothing of what follows it."""
+    """`native` is PyTorch's FSDP2 and DTensor; `deepspeed` has `zero_stage` and nothing of what follows it."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
     """What data ranks share out (ZeRO): 0 nothing, 1 the optimizer's state, 2 gradients too, 3 weights too."""
     tensor_parallel: Count = 1

@@ -29,8 +29,12 @@ class AdamW(torch.optim.Optimizer):
         self.state.clear()
         for group in self.param_groups:
             for parameter in group["params"]:
-                made = self.first_state(parameter.data, group)
-                self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **made}
+                self.add_state(parameter, group)
+
+    def add_state(self, parameter: Tensor, group: Group) -> None:
+        """Make the state of one parameter of `group`, as it is before the first step."""
+        made = self.first_state(parameter.data, group)
+        self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **made}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - torch's interface
