@@ -8,6 +8,7 @@ from schemas.corpus import Int32, Sha256
 from schemas.table import BlobRef, Row
 
 Split = Literal["train", "validation"]
+TextKind = Literal["prose", "latex", "code", "smiles", "table", "number"]
 
 
 class Tokenizer(Row):
@@ -33,7 +34,7 @@ class Fertility(Row):
     tokenizer: str
     source: str
     language: str | None
-    kind: Literal["prose", "latex", "code", "smiles", "table", "number"]
+    kind: TextKind
     num_bytes: int
     num_characters: int
     num_words: int

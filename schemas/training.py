@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.corpus import Int32
+from schemas.corpus import Int32, Sha256
 from schemas.table import BlobRef, Row
+from schemas.tokens import TextKind
 
 Phase = Literal["pretrain", "sft", "dpo"]
 
@@ -39,6 +40,33 @@ class Validation(Row):
     name: str
     value: float
     bits_per_byte: float | None
+
+
+class DomainLoss(Row):
+    """The loss on one domain of the held-out text after `step` steps: on a kind of text, or on `all` of it.
+
+    Of its `num_tokens` tokens, which write `num_bytes` bytes: `nats` in all, perplexity = exp(nats / tokens), bits a
+    byte = nats / ln 2 / bytes. The tokens that end documents write nothing and are left out, unlike in `Validation`.
+    """
+
+    phase: Phase
+    step: Int32
+    domain: Literal["all", TextKind]
+    num_tokens: int
+    num_bytes: int
+    nats: float
+    perplexity: float
+    bits_per_byte: float
+
+
+class MeasuredDocument(Row):
+    """A held-out document that the loss is measured on. `domain` is the one that has most of its bytes, if it is known."""
+
+    doc_id: Sha256
+    source: str
+    num_tokens: int
+    num_bytes: int
+    domain: TextKind | None
 
 
 class Checkpoint(Row):

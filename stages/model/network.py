@@ -25,10 +25,8 @@ from stages.model.sizes import Sizes
 __all__ = ["IGNORED", "Network", "Sizes"]
 
 INIT_STD = 0.02  # GPT-2's; projections back into the residual stream get 1/sqrt(2 * layers) of it
-
 ALL = slice(None)
-
-Reduction = Literal["mean", "sum"]
+Reduction = Literal["mean", "sum", "none"]
 
 
 class RMSNorm(nn.Module):
@@ -159,8 +157,11 @@ class Network(nn.Module):
         """Cross entropy of the targets, in fp32; targets of -100 do not count.
 
         With `documents_BT`, a number for each position, a position sees those before it that have its own number.
+        Reduction `none`, for measuring, gives the loss of every position, B T.
         """
         hidden_ND, targets_N = self.hidden(tokens_BT, documents_BT).flatten(0, 1), targets_BT.flatten()
+        if reduction == "none":
+            return self._each_loss(hidden_ND, targets_N).view_as(targets_BT)
         if torch.is_grad_enabled() and not isinstance(self.head.weight, DTensor):
             total = linear_cross_entropy(hidden_ND, self.head.weight, targets_N, self.z_loss)
         else:
@@ -206,6 +207,12 @@ class Network(nn.Module):
             return
         for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True):
             yield checkpoint(self._loss, hidden, targets, use_reentrant=False)
+
+    def _each_loss(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        rows = rows_at_a_time(self.sizes.vocab_size, hidden_ND.device)
+        pieces = zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
+        losses = (F.cross_entropy(self.head(h).float(), t, ignore_index=IGNORED, reduction="none") for h, t in pieces)
+        return torch.cat(list(losses))
 
     def _loss(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """The sum of the cross entropies. The z-loss has a gradient and no value: what is reported is nats a token."""

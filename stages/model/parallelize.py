@@ -220,7 +220,10 @@ def _part_of_sequence(
     forward: Callable[..., Tensor], mine: slice, inputs: Tensor, targets_BT: Tensor, *rest: Any, **named: Any
 ) -> Tensor:
     """Tokens are those of whole sequences; what comes from the stage before in a pipeline has been cut already."""
-    return forward(inputs if inputs.is_floating_point() else inputs[:, mine], targets_BT[:, mine], *rest, **named)
+    found = forward(inputs if inputs.is_floating_point() else inputs[:, mine], targets_BT[:, mine], *rest, **named)
+    if found.shape == targets_BT[:, mine].shape:  # the loss of every position: those of other ranks are theirs to give
+        return torch.nn.functional.pad(found, (mine.start, targets_BT.shape[1] - mine.stop))
+    return found
 
 
 def _cut_data(modules: tuple[nn.Module, ...], mesh: DeviceMesh, zero_stage: int) -> None:

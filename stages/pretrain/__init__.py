@@ -8,7 +8,7 @@ from pydantic import Field
 
 from schemas.health import Heartbeat, SpikeEvent, TensorHealth
 from schemas.tokens import IndexFile, MixtureShare, TokenizedDocument, Tokenizer, TokenOrder, TokenShard
-from schemas.training import BatchLedger, Checkpoint, Model, TrainStep, Validation
+from schemas.training import BatchLedger, Checkpoint, DomainLoss, MeasuredDocument, Model, TrainStep, Validation
 from stages.base import Stage
 from stages.tables import Outputs, Reader
 
@@ -22,7 +22,7 @@ class Pretrain(Stage):
     """
 
     name = "pretrain"
-    version = 3
+    version = 4
     inputs = {
         "tokens": TokenShard,
         "documents": TokenizedDocument,
@@ -36,6 +36,8 @@ class Pretrain(Stage):
         "steps": TrainStep,
         "ledger": BatchLedger,
         "validation": Validation,
+        "domains": DomainLoss,
+        "measured": MeasuredDocument,
         "checkpoints": Checkpoint,
         "spikes": SpikeEvent,
         "tensors": TensorHealth,
@@ -118,6 +120,9 @@ class Pretrain(Stage):
     mask_documents: bool = False
     """Attention stays inside documents; a document begins with the end token before it, as in validation."""
     validate_every: Count = 50
+    """Steps from one measurement on held-out documents to the next; the last step is always measured."""
+    validation_tokens: Annotated[int, Field(ge=0)] = 1 << 17
+    """At most so many tokens of held-out documents are measured, in whole documents that `index.seed` chooses; 0: all of them."""
     checkpoint_every: Count = 100
     keep_checkpoints: Count = 2
     keep_every: Annotated[int, Field(ge=0)] = 0

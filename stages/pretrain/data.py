@@ -16,9 +16,10 @@ from schemas.tokens import Tokenizer
 from schemas.training import BatchLedger
 from stages.model.distributed import World
 from stages.model.engine import Batch
-from stages.model.heldout import COLUMNS, HeldOut
+from stages.model.heldout import COLUMNS, HeldOut, Wanted
 from stages.model.network import IGNORED
 from stages.stream.corpus import Dataset, open_corpus
+from stages.stream.domains import Domains
 from stages.stream.loader import Batch as Rows
 from stages.stream.loader import Loader, Shape
 from stages.stream.middle import Middle, open_middle
@@ -108,15 +109,20 @@ def learned(batch: Rows, eod_id: int) -> Batch:
     return Batch(inputs_BT, targets_BT, torch.where(inputs_BT == eod_id, documents_BT[:, 1:], documents_BT[:, :-1]))
 
 
-def open_data(inputs: Mapping[str, Reader], world: World) -> Data:
-    """Open all that training reads; ContractError if token files, tokenizer and order do not belong together."""
+def open_data(inputs: Mapping[str, Reader], world: World, max_held_out_tokens: int = 0) -> Data:
+    """Open all that training reads; ContractError if token files, tokenizer and order do not belong together.
+
+    The loss is measured on held-out documents of at most so many tokens (0: on all), chosen by the order's seed.
+    """
     tokenizer, tokenizer_file = _only_tokenizer(inputs["tokenizer"])
     _check_tokenizer(inputs["tokens"], tokenizer)
     datasets = open_corpus(inputs["tokens"], "train")
     opened = open_order(inputs["order"], inputs["mixture"], inputs["arrays"], datasets)
     files = {f.shard.bin.path: f.tokens for d in open_corpus(inputs["tokens"], "validation") for f in d.files}
     documents = _held_out(inputs["documents"])
-    held_out = HeldOut(files, documents, tokenizer.eod_id, opened.order.sequence_tokens)
+    order, domains = opened.order, Domains.of(load(tokenizer_file))
+    wanted = Wanted(max_held_out_tokens, order.seed, domains)
+    held_out = HeldOut(files, documents, tokenizer.eod_id, order.sequence_tokens, wanted)
     _check_ranks(opened, world)
     return Data(opened, datasets, held_out, tokenizer, tokenizer_file, world)
 

@@ -17,7 +17,7 @@ import torch
 
 from schemas.health import Heartbeat, SpikeEvent, TensorHealth
 from schemas.table import Row
-from schemas.training import BatchLedger, Checkpoint, Model, TrainStep, Validation
+from schemas.training import BatchLedger, Checkpoint, DomainLoss, MeasuredDocument, Model, TrainStep, Validation
 from stages.base import SettingsError, halved, num_cores
 from stages.model.checkpoint import Checkpoints, Keep, Marker, load, load_tables
 from stages.model.distributed import joined
@@ -50,7 +50,7 @@ def pretrain(settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs)
         world = TimedWorld.of(joined_world, clock)
         threads = settings.canonical_threads if settings.canonical_ranks else num_cores() // world.local_size
         torch.set_num_threads(max(1, threads))
-        data = open_data(inputs, world)
+        data = open_data(inputs, world, settings.validation_tokens)
         sizes = _sizes(settings, data)
         layout = lay_out(world, _parallelism(settings), sizes)
         run = Run(settings, replace(data, world=layout.data), outputs, (sizes, layout), clock)
@@ -77,6 +77,8 @@ class Run:
         self.steps: list[TrainStep] = []
         self.ledger: list[BatchLedger] = []
         self.validation = [data.held_out.unigram()]
+        self.domains: list[DomainLoss] = []
+        self.measured = data.held_out.measured_documents()
         self.clock = clock
         self.guard = Guard(self.engine, data, self._policy(), self._load, self._saved, settings.mask_documents, clock)
         sizes = (self.sizes, self.sizes.num_parameters)
@@ -138,6 +140,8 @@ class Run:
             "steps": (TrainStep, self.steps),
             "ledger": (BatchLedger, self.ledger),
             "validation": (Validation, self.validation),
+            "domains": (DomainLoss, self.domains),
+            "measured": (MeasuredDocument, self.measured),
             "spikes": (SpikeEvent, self.guard.events),
             "tensors": (TensorHealth, self.guard.tensors),
             "heartbeats": (Heartbeat, self.observer.heartbeats),
@@ -155,7 +159,7 @@ class Run:
 
     def _export(self) -> Model:
         network = self._trained()
-        probe_BT = next(self.data.held_out.batches(PROBE_WINDOWS))[1]
+        probe_BT = next(self.data.held_out.batches(PROBE_WINDOWS)).inputs_BT
         folder = self.outputs.folder / MODEL
         tokenizer = self.data.tokenizer
         difference = export(network, folder, self.data.tokenizer_file, tokenizer.eod_token, probe_BT)
@@ -211,14 +215,16 @@ class Run:
 
     def _validate(self, step: int) -> None:
         with self.clock.phase("validation"), self.engine.autocast():
-            nats_S = self.data.held_out.nats(self.engine.network, self.engine.micro, self.layout.data)
-        rows = self.data.held_out.measured(step, nats_S)
+            nats_SD = self.data.held_out.nats(self.engine.network, self.engine.micro, self.layout.data)
+        rows, domains = self.data.held_out.measured(step, nats_SD), self.data.held_out.by_domain(step, nats_SD)
         self.validation += rows
-        self.observer.validated(rows)
+        self.domains += domains
+        self.observer.validated(rows, domains)
         if self.world.rank == 0:
             whole = rows[0]
             words = f"{whole.value:.4f} nats a token, {whole.bits_per_byte:.4f} bits a byte"
-            print(f"step {step}: validation {words}", flush=True)
+            each = ", ".join(f"{d.domain} {d.bits_per_byte:.3f}" for d in domains[1:])
+            print(f"step {step}: validation {words}{f' ({each})' if each else ''}", flush=True)
 
     def _save(self, step: int) -> None:
         with self.clock.phase("checkpoint"):
@@ -236,6 +242,7 @@ class Run:
         self.steps = _rows(TrainStep, tables["steps"])
         self.ledger = _rows(BatchLedger, tables["ledger"])
         self.validation = _rows(Validation, tables["validation"])
+        self.domains = _rows(DomainLoss, tables["domains"])
         self.guard.tensors = _rows(TensorHealth, tables["tensors"])
         self.observer.heartbeats = _rows(Heartbeat, tables["heartbeats"])
         self.guard.resumed(self.steps, _rows(SpikeEvent, tables["spikes"]))

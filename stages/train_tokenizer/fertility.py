@@ -13,13 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from schemas.tokens import Fertility
-from stages.train_tokenizer.kinds import Kind, spans
+from schemas.tokens import Fertility, TextKind
+from stages.stream.kinds import spans
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[TextKind, ...] = get_args(TextKind)
 BATCH_CHARS = 1 << 20  # a token with its place takes 100 times its bytes while it is counted
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from workflows.report.evaluation import INTERVAL_95, Contestant
 from workflows.report.formats import number, shorten
-from workflows.report.training import BASELINE
+from workflows.report.training import ALL_TEXT, BASELINE
 
 COLOURS = {"#010203": "--accent", "#020304": "--ink", "#030405": "--muted", "#040506": "--rule", "#050607": "--paper"}
 ACCENT, INK, MUTED, RULE, PAPER = COLOURS
@@ -56,7 +56,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 @contextmanager
-def _figure(width: float, height: float, left: float = 44, bottom: float = 42) -> Iterator[tuple[Figure, Any]]:
+def drawing(width: float, height: float, left: float = 44, bottom: float = 42) -> Iterator[tuple[Figure, Any]]:
     """A figure of so many SVG points, and its axes; margins are given, as measuring text doubles the time."""
     with rc_context(STYLE), warnings.catch_warnings():
         # The browser draws the text with its own fonts; Matplotlib only measures it.
@@ -68,7 +68,7 @@ def _figure(width: float, height: float, left: float = 44, bottom: float = 42) -
         yield figure, axes
 
 
-def _svg(figure: Figure, name: str, description: str) -> Markup:
+def as_svg(figure: Figure, name: str, description: str) -> Markup:
     """The figure as an inline SVG element with a spoken description."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=METADATA, transparent=True)
@@ -114,7 +114,7 @@ NO_MARKS = Marks()
 
 def loss(name: str, title: str, steps: Rows, held_out: Mapping[str, Rows], marks: Marks = NO_MARKS) -> Markup:
     """Training loss by step, held-out losses as points, spikes marked at the top and checkpoints at the bottom."""
-    with _figure(*WIDE) as (figure, axes):
+    with drawing(*WIDE) as (figure, axes):
         axes.plot(_column(steps, "step"), _column(steps, "loss"), color=ACCENT, alpha=0.85, label="training")
         for i, (label, rows) in enumerate(held_out.items()):
             marker = "osD^v"[i % 5]
@@ -125,7 +125,7 @@ def loss(name: str, title: str, steps: Rows, held_out: Mapping[str, Rows], marks
         axes.set_title(title)
         axes.legend(loc="best")
         last = next((v for v in reversed(_column(steps, "loss")) if not math.isnan(v)), math.nan)
-        return _svg(figure, name, f"{title}: line chart over {len(steps)} points, ending at {last:.4g}{words}")
+        return as_svg(figure, name, f"{title}: line chart over {len(steps)} points, ending at {last:.4g}{words}")
 
 
 def _mark(axes: Any, marks: Marks) -> str:
@@ -146,7 +146,7 @@ def _mark(axes: Any, marks: Marks) -> str:
 
 def bits_per_byte(name: str, rows: Rows, baseline: float) -> Markup:
     """The model's bits per byte by step, above or below the unigram baseline."""
-    with _figure(*WIDE) as (figure, axes):
+    with drawing(*WIDE) as (figure, axes):
         values = _column(rows, "bits_per_byte")
         axes.plot(_column(rows, "step"), values, color=ACCENT, marker="o", markersize=4.5, label="model")
         axes.axhline(baseline, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=BASELINE)
@@ -154,7 +154,24 @@ def bits_per_byte(name: str, rows: Rows, baseline: float) -> Markup:
         axes.set_title("held-out bits per byte (lower is better)")
         axes.legend(loc="best")
         words = f"Held-out bits per byte by step, ending at {values[-1]:.4g}; the {BASELINE} baseline is {baseline:.4g}"
-        return _svg(figure, name, words)
+        return as_svg(figure, name, words)
+
+
+def by_domain(name: str, domains: Mapping[str, Rows]) -> Markup:
+    """Held-out bits per byte by step: all text, and each domain with a mark of its own."""
+    with drawing(*WIDE) as (figure, axes):
+        for i, (domain, rows) in enumerate(domains.items()):
+            whole = domain == ALL_TEXT
+            look = {"color": ACCENT, "linewidth": 2.2} if whole else {"color": INK, "linewidth": 0.8, "alpha": 0.9}
+            marker = {"marker": "o" if whole else "sD^vPX"[(i - 1) % 6], "markersize": 4.5}
+            fill = {} if whole else {"markerfacecolor": PAPER}
+            label = "all text" if whole else domain
+            axes.plot(_column(rows, "step"), _column(rows, "bits_per_byte"), label=label, **look, **marker, **fill)
+        axes.set_xlabel("step")
+        axes.set_title("held-out bits per byte by domain (lower is better)")
+        axes.legend(loc="best", ncols=2)
+        last = ", ".join(f"{domain} {_column(rows, 'bits_per_byte')[-1]:.4g}" for domain, rows in domains.items())
+        return as_svg(figure, name, f"Held-out bits per byte by step and domain, ending at: {last}")
 
 
 def small(name: str, title: str, steps: Rows, column: str) -> Markup | None:
@@ -163,18 +180,18 @@ def small(name: str, title: str, steps: Rows, column: str) -> Markup | None:
     known = [v for v in values if not math.isnan(v)]
     if not known:
         return None
-    with _figure(*NARROW, left=52, bottom=24) as (figure, axes):
+    with drawing(*NARROW, left=52, bottom=24) as (figure, axes):
         axes.plot(_column(steps, "step"), values, color=ACCENT, linewidth=1.3)
         axes.set_title(title)
         axes.locator_params(nbins=5)
         axes.yaxis.set_major_formatter(lambda value, _: number(float(f"{value:.6g}")))
         words = f"{title} by step: from {known[0]:.4g} to {known[-1]:.4g}"
-        return _svg(figure, name, words)
+        return as_svg(figure, name, words)
 
 
 def histogram(name: str, title: str, rows: Rows) -> Markup:
     """Documents by their tokens."""
-    with _figure(*WIDE) as (figure, axes):
+    with drawing(*WIDE) as (figure, axes):
         starts, counts = _column(rows, "start"), _column(rows, "num_documents")
         widths = [r["stop"] - r["start"] for r in rows]
         axes.bar(starts, counts, widths, align="edge", color=ACCENT, edgecolor=PAPER, linewidth=1.0)
@@ -182,7 +199,7 @@ def histogram(name: str, title: str, rows: Rows) -> Markup:
         axes.set_title(title)
         axes.set_xlabel("tokens")
         axes.yaxis.get_major_locator().set_params(integer=True)
-        return _svg(figure, name, f"{title}: histogram of {sum(counts):.0f} documents")
+        return as_svg(figure, name, f"{title}: histogram of {sum(counts):.0f} documents")
 
 
 def scores(name: str, title: str, rows: Rows, who: Mapping[Contestant, str]) -> Markup:
@@ -192,7 +209,7 @@ def scores(name: str, title: str, rows: Rows, who: Mapping[Contestant, str]) -> 
     """
     labels = [shorten(r["label"], MAX_LABEL_CHARS) for r in rows]
     left = 20 + CHAR_WIDTH * max(map(len, labels))
-    with _figure(WIDE[0], 90 + 17 * len(rows) * (len(who) + 1), left, 56) as (figure, axes):
+    with drawing(WIDE[0], 90 + 17 * len(rows) * (len(who) + 1), left, 56) as (figure, axes):
         for i, (contestant, label) in enumerate(who.items()):
             shown = [(y, *r["values"][contestant]) for y, r in enumerate(rows) if contestant in r["values"]]
             if shown:
@@ -205,12 +222,12 @@ def scores(name: str, title: str, rows: Rows, who: Mapping[Contestant, str]) -> 
         axes.grid(visible=False, axis="y")
         axes.set_title(f"{title} ({'higher' if rows[0]['higher_is_better'] else 'lower'} is better)")
         figure.legend(loc="lower left", ncols=3)
-        return _svg(figure, name, f"{title} with 95 % intervals; the values are in the table of scores")
+        return as_svg(figure, name, f"{title} with 95 % intervals; the values are in the table of scores")
 
 
 def fertility(name: str, title: str, rows: Rows, tokenizers: Sequence[str]) -> Markup:
     """Kinds of text on one axis, tokens a byte on the other: a point a tokenizer. `rows` have `kind` and `values`."""
-    with _figure(WIDE[0], 90 + 14 * len(rows) * (len(tokenizers) + 1), 60, 56) as (figure, axes):
+    with drawing(WIDE[0], 90 + 14 * len(rows) * (len(tokenizers) + 1), 60, 56) as (figure, axes):
         for i, tokenizer in enumerate(tokenizers):
             offset, look = (i - (len(tokenizers) - 1) / 2) * 0.6 / len(tokenizers), _look(i, len(tokenizers))
             at = [y + offset for y, r in enumerate(rows) if tokenizer in r["values"]]
@@ -222,7 +239,7 @@ def fertility(name: str, title: str, rows: Rows, tokenizers: Sequence[str]) -> M
         axes.grid(visible=False, axis="y")
         axes.set_title(f"{title} (fewer is better)")
         figure.legend(loc="lower left", ncols=3)
-        return _svg(figure, name, f"{title}, by kind of text and tokenizer; the values are in the table beside it")
+        return as_svg(figure, name, f"{title}, by kind of text and tokenizer; the values are in the table beside it")
 
 
 def _look(i: int, count: int) -> dict[str, str]:

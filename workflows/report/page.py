@@ -131,12 +131,25 @@ def _training(tables: Tables) -> Context | None:
     if not (keys or models or checkpoints):
         return None
     spikes, still, times = health.spikes(tables), health.still(tables), health.times(tables)
+    domains = training.domains(tables)
     parts = []
     for key in keys:
         saved = [c["step"] for c in checkpoints if (c["node"], c["phase"]) == key]
         marks = charts.Marks([(s["step"], s["cause"]) for s in spikes.get(key, [])], saved)
         part = _phase(key, (steps.get(key, []), held_out.get(key, [])), known.get(key), marks)
-        parts.append({**part, "spikes": spikes.get(key, []), "still": still.get(key, []), "times": times.get(key)})
+        if told := domains.get(key):
+            part["charts"].append(charts.by_domain(f"{key[1]}-{key[0]}-domains", told))
+        parts.append(
+            {
+                **part,
+                "spikes": spikes.get(key, []),
+                "still": still.get(key, []),
+                "times": times.get(key),
+                "domains": [
+                    {"domain": name, "first": rows[0], "last": rows[-1]} for name, rows in (told or {}).items()
+                ],
+            }
+        )
     return {"phases": parts, "models": models, "checkpoints": checkpoints}
 
 

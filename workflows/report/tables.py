@@ -17,14 +17,14 @@ from schemas.health import Heartbeat, SpikeEvent, TensorHealth
 from schemas.serving import Endpoint
 from schemas.table import ContractError, Row
 from schemas.tokens import Fertility, MixtureShare, TokenizedDocument, Tokenizer, TokenOrder
-from schemas.training import BatchLedger, Checkpoint, Model, TrainStep, Validation
+from schemas.training import BatchLedger, Checkpoint, DomainLoss, Model, TrainStep, Validation
 from stages.tables import Reader
 from workflows.report.summary import Summary
 
 SHOWN: tuple[type[Row], ...] = (
     SourceFile, Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, Tokenizer, Fertility, TokenizedDocument,
     TokenOrder, MixtureShare, TrainStep, BatchLedger, Validation, Checkpoint, Model, Score, Sample, Endpoint,
-    SpikeEvent, TensorHealth, Heartbeat,
+    SpikeEvent, TensorHealth, Heartbeat, DomainLoss,
 )  # fmt: skip
 CONFIG: dict[str, Any] = {"threads": "1", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.training import Checkpoint, Model, TrainStep, Validation
+from schemas.training import Checkpoint, DomainLoss, Model, TrainStep, Validation
 from workflows.report.tables import Tables
 
 MAX_POINTS = 400  # a chart is about 500 pixels wide
 LAST_STEPS = 10
+ALL_TEXT = "all"  # what `DomainLoss.domain` says of all domains together
 BASELINE = "unigram"  # what `Validation.name` says of a model that only knows how often each token occurs
 
 Rows = list[dict[str, Any]]
@@ -84,6 +85,20 @@ def against_baseline(rows: Rows) -> dict[str, float] | None:
     return {"model": model[-1], "baseline": baseline[-1]} if baseline and model else None
 
 
+def domains(tables: Tables) -> dict[Key, dict[str, Rows]]:
+    """For each node and phase the measurements of each domain in step order: all text first, then the largest domain."""
+    if not tables.has(DomainLoss):
+        return {}
+    rows = tables.rows(
+        """
+        SELECT node, phase, domain, step, num_tokens, num_bytes, perplexity, bits_per_byte FROM DomainLoss
+        ORDER BY node, phase, domain != ?, num_bytes DESC, domain, step
+        """,
+        [ALL_TEXT],
+    )
+    return {key: _by_domain(mine) for key, mine in _grouped(rows).items()}
+
+
 def checkpoints(tables: Tables) -> Rows:
     """States that training can resume from."""
     if not tables.has(Checkpoint):
@@ -104,6 +119,13 @@ def models(tables: Tables) -> Rows:
         FROM Model ORDER BY node, name
         """
     )
+
+
+def _by_domain(rows: Rows) -> dict[str, Rows]:
+    groups: dict[str, Rows] = {}
+    for row in rows:
+        groups.setdefault(row["domain"], []).append(row)
+    return groups
 
 
 def _grouped(rows: Iterable[dict[str, Any]]) -> dict[Key, Rows]:

@@ -11,7 +11,7 @@ import torch
 
 from schemas.health import Heartbeat
 from schemas.table import Row
-from schemas.training import TrainStep, Validation
+from schemas.training import DomainLoss, TrainStep, Validation
 from stages.model.distributed import World
 from stages.model.sizes import Sizes
 from stages.pretrain.health.flops import training_flops, utilisation
@@ -65,10 +65,12 @@ class Observer:
         if self._live.due():
             self._live.flush()
 
-    def validated(self, rows: Sequence[Validation]) -> None:
+    def validated(self, rows: Sequence[Validation], domains: Sequence[DomainLoss] = ()) -> None:
         """The held-out documents were measured."""
         if self._events is not None:
             known = {f"{r.name}/bits per byte": r.bits_per_byte for r in rows if r.bits_per_byte is not None}
+            known |= {f"bits per byte by domain/{d.domain}": d.bits_per_byte for d in domains}
+            known |= {f"perplexity by domain/{d.domain}": d.perplexity for d in domains}
             self._events.write(rows[0].step, known)
 
     def done(self) -> None:

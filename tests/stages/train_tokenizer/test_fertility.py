@@ -12,9 +12,9 @@ import regex
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from schemas.tokens import Fertility
+from stages.stream.kinds import spans
 from stages.train_tokenizer import fertility
 from stages.train_tokenizer.fertility import Group, measure, show
-from stages.train_tokenizer.kinds import spans
 
 GPT2 = Path(__file__).parents[4] / "shared" / "data" / "tokenizers" / "gpt2"
 PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"

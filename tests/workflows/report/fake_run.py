@@ -18,7 +18,7 @@ from schemas.evaluation import Question, Sample, Score
 from schemas.manifest import Input, Manifest, Shard
 from schemas.serving import Endpoint
 from schemas.table import BlobRef, Row
-from schemas.training import Checkpoint, Conversation, Message, Model, Preference, TrainStep, Validation
+from schemas.training import Checkpoint, Conversation, DomainLoss, Message, Model, Preference, TrainStep, Validation
 from stages.base import Stage
 from stages.dedup import Dedup
 from stages.deploy import Deploy
@@ -275,6 +275,16 @@ def _measured(phase: str, name: str, points: Mapping[int, float], *, bytes_known
     ]
 
 
+DOMAINS = {  # bytes, and how much harder than all text
+    "all": (91_000, 1.0),
+    "prose": (70_000, 0.93),
+    "latex": (9_000, 1.2),
+    "code": (3_000, 0.8),
+    "number": (5_000, 1.9),
+    "smiles": (4_000, 1.4),
+}
+
+
 def pretraining() -> dict[str, list[Any]]:
     """Rows of a pretraining that beats its unigram baseline."""
     values = {s: 3.15 + 5.2 * math.exp(-5 * s / NUM_STEPS) for s in range(50, NUM_STEPS + 1, 50)}
@@ -286,13 +296,32 @@ def pretraining() -> dict[str, list[Any]]:
         )
         for s in (250, 300)
     ]
+    domains = [_domain(name, s, value) for s, value in values.items() for name in DOMAINS]
     steps = _curve("pretrain", NUM_STEPS, 8.3, 3.05, 2e-3)
     return {
         "model": [_model("borealis-base", "pretrain")],
         "steps": steps,
         "validation": held_out,
+        "domains": domains,
         "checkpoints": checkpoints,
     }
+
+
+def _domain(name: str, step: int, nats: float) -> DomainLoss:
+    num_bytes, harder = DOMAINS[name]
+    nats, num_tokens = nats * harder, num_bytes // 3
+    sizes = {"num_tokens": num_tokens, "num_bytes": num_bytes, "nats": nats * num_tokens}
+    bits = nats * num_tokens / math.log(2) / num_bytes
+    return DomainLoss.model_validate(
+        {
+            "phase": "pretrain",
+            "step": step,
+            "domain": name,
+            **sizes,
+            "perplexity": math.exp(nats),
+            "bits_per_byte": bits,
+        }
+    )
 
 
 def _posttraining() -> dict[str, list[Any]]:

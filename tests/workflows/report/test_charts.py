@@ -46,10 +46,11 @@ def drawn() -> Sequence[Markup]:
         charts.histogram("c", "lengths", [{"start": 0, "stop": 2, "num_documents": 3}]),
         small,
         charts.scores("e", "accuracy", [scored("task", (0.5, 0.1), (0.6, None))], WHO),
+        charts.by_domain("f", {"all": HELD_OUT, "latex": HELD_OUT[:1], "smiles": HELD_OUT}),
     ]
 
 
-@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("index", range(6))
 def test_charts_are_plain_described_svg(index: int) -> None:
     """A chart is well-formed, has a description, scales by its viewBox, and carries no date, comment or metadata."""
     chart = drawn()[index]
@@ -62,7 +63,7 @@ def test_charts_are_plain_described_svg(index: int) -> None:
     assert len(chart) < 60_000
 
 
-@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("index", range(6))
 def test_colours_are_the_pages(index: int) -> None:
     """Every colour is a variable of the page, so that dark mode and print change it; none is left as a number."""
     chart = drawn()[index]
@@ -74,7 +75,7 @@ def test_colours_are_the_pages(index: int) -> None:
 
 def test_ids_carry_the_charts_name() -> None:
     """Ids of different charts never meet, and every reference inside a chart has its target."""
-    for name, chart in zip("abcde", drawn(), strict=True):
+    for name, chart in zip("abcdef", drawn(), strict=True):
         ids = set(re.findall(r' id="([^"]+)"', chart))
         assert all(i.startswith(f"{name}-") for i in ids)
         assert set(re.findall(r'(?:url\(|href=")#([^)"]+)', chart)) <= ids

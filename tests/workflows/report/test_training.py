@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.training import TrainStep, Validation
+from schemas.training import DomainLoss, TrainStep, Validation
 from stages.base import Stage
 from tests.workflows.report.fake_run import NUM_STEPS, FakeRun, Node, pretraining
 from workflows.report import training
+from workflows.report.formats import number
 from workflows.report.page import render
 from workflows.report.tables import Tables
 
@@ -120,3 +121,30 @@ def test_checkpoints_and_models(tables: Tables) -> None:
         "borealis-base": 14_200_700,
         "borealis-chat": 14_200_700,
     }
+
+
+def test_domains_from_all_text_to_the_smallest(tables: Tables, done_run: FakeRun) -> None:
+    """Each domain's measurements are in step order with their own numbers, all text first, then by size."""
+    node = [n.name for n in done_run.nodes].index("pretrain")
+    found = training.domains(tables)[node, "pretrain"]
+    assert list(found) == ["all", "prose", "latex", "number", "smiles", "code"]
+    rows: list[DomainLoss] = pretraining()["domains"]
+    for name, mine in found.items():
+        expected = [(r.step, r.bits_per_byte, r.perplexity) for r in rows if r.domain == name]
+        assert [(r["step"], r["bits_per_byte"], r["perplexity"]) for r in mine] == expected
+
+
+def test_the_page_has_the_domains(done_run: FakeRun) -> None:
+    """The training page has the curves, the last bits a byte and perplexity of each domain, and says what is left out."""
+    text = render(done_run.nodes, "run")
+    last = {r.domain: r for r in pretraining()["domains"] if r.step == NUM_STEPS}
+    assert f"ending at: all {last['all'].bits_per_byte:.4g}, prose {last['prose'].bits_per_byte:.4g}" in text
+    for row in last.values():
+        assert f'<td class="n">{number(row.perplexity)}</td>' in text
+        assert f'<td class="n">{number(row.bits_per_byte)}</td>' in text
+    assert "Tokens that end documents write nothing" in text
+
+
+def test_a_run_without_domains_has_no_such_table(tmp_path: Path) -> None:
+    """Where no domain was measured the page says nothing of domains."""
+    assert "by domain" not in render(trained(tmp_path, [step(1, 5.0)]), "train")

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.train_tokenizer.kinds import Kind, spans
+from schemas.tokens import TextKind
+from stages.stream.kinds import spans
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
 # Each example is a text in parts, the kind of each part before it; a part begins with the space before it.
-LABELLED: list[list[tuple[Kind, str]]] = [
+LABELLED: list[list[tuple[TextKind, str]]] = [
     [("prose", "The sample was held at"), ("number", " 1,250.5"), ("prose", " K for"), ("number", " 10"), ("prose", " min.")],
     [("prose", "About"), ("number", " −3.2e-4"), ("prose", " or"), ("number", " 1.5 × 10⁻³"), ("prose", " mol, p <"), ("number", " 0.05")],
     [("prose", "Fe2O3, IL-6, COVID-19, H1N1, the 3rd and 16S are words; ranges are"), ("number", " 10"), ("prose", "–"), ("number", "20"), ("prose", ".")],
@@ -44,23 +45,23 @@ LABELLED: list[list[tuple[Kind, str]]] = [
 ]  # fmt: skip
 
 
-def tiles(parts: list[tuple[Kind, str]]) -> list[tuple[str, Kind]]:
+def tiles(parts: list[tuple[TextKind, str]]) -> list[tuple[str, TextKind]]:
     """Say of each character of a labelled text what it is."""
     return [(character, kind) for kind, part in parts for character in part]
 
 
-def found(text: str) -> list[tuple[str, Kind]]:
+def found(text: str) -> list[tuple[str, TextKind]]:
     """Say of each character of a text what the rules take it for."""
     return [(character, kind) for start, end, kind in spans(text) for character in text[start:end]]
 
 
-def share(text: str, kind: Kind) -> float:
+def share(text: str, kind: TextKind) -> float:
     """Share of a text's characters that are of a kind."""
     return sum(end - start for start, end, k in spans(text) if k == kind) / len(text)
 
 
 @pytest.mark.parametrize("parts", LABELLED, ids=lambda parts: parts[0][1][:20])
-def test_labelled(parts: list[tuple[Kind, str]]) -> None:
+def test_labelled(parts: list[tuple[TextKind, str]]) -> None:
     """Each labelled text is cut as its labels say; a space at a seam may be on either side."""
     text = "".join(part for _, part in parts)
     wrong = [(ours, theirs) for ours, theirs in zip(found(text), tiles(parts), strict=True) if ours != theirs]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stages.train_tokenizer.smiles import is_smiles
+from stages.stream.smiles import is_smiles
 
 COMPOUNDS = Path(__file__).parents[4] / "shared" / "data" / "records" / "compounds-600.jsonl"
 

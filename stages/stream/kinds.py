@@ -9,11 +9,10 @@ aligned, mathematics that is written without LaTeX, SMILES without structure (se
 import re
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from stages.train_tokenizer.smiles import is_smiles
-
-Kind = Literal["prose", "latex", "code", "smiles", "table", "number"]
+from schemas.tokens import TextKind
+from stages.stream.smiles import is_smiles
 
 
 class Span(NamedTuple):
@@ -21,7 +20,7 @@ class Span(NamedTuple):
 
     start: int
     end: int
-    kind: Kind
+    kind: TextKind
 
 
 Rule = Callable[[str, int, int], Iterator[Span]]  # yields the spans that it knows in characters start:end of a text
@@ -79,7 +78,7 @@ def spans(text: str) -> list[Span]:
     return [Span(run[0].start, run[-1].end, kind) for kind, run in runs]
 
 
-def _cut(text: str, tiles: Iterator[Span], rule: Rule, within: set[Kind]) -> Iterator[Span]:
+def _cut(text: str, tiles: Iterator[Span], rule: Rule, within: set[TextKind]) -> Iterator[Span]:
     """Cut what `rule` finds out of the tiles of the kinds `within`."""
     for tile in tiles:
         position = tile.start
@@ -130,9 +129,9 @@ def _lines(text: str, start: int, end: int) -> Iterator[Span]:
         start += len(line)
 
 
-def _code(lines: list[str]) -> list[Kind]:
+def _code(lines: list[str]) -> list[TextKind]:
     """Mark runs that begin and end with a line of code and hold two or more, or one record."""
-    kinds: list[Kind] = ["prose"] * len(lines)
+    kinds: list[TextKind] = ["prose"] * len(lines)
     run: list[int] = []
     for i, line in enumerate([*lines, "."]):
         if _is_code(line):
