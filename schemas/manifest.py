@@ -7,6 +7,7 @@ table. `fingerprint` is the address of a stage's output, known before anything r
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -121,9 +122,11 @@ class Manifest(Frozen):
     def read(cls, folder: Path) -> Self:
         """Read a folder's manifest; `ContractError` if there is none or it is not one of ours."""
         try:
-            return cls.model_validate_json((folder / NAME).read_text())
+            return cls.model_validate_json((folder / NAME).read_bytes())
         except FileNotFoundError:
             raise ContractError(str(folder), [f"no {NAME}: this stage has not finished"]) from None
+        except NotADirectoryError:
+            raise ContractError(str(folder), ["expected the folder of a stage's output, found a file"]) from None
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise ContractError(str(folder / NAME), problems) from None
@@ -135,7 +138,7 @@ def exists(folder: Path) -> bool:
         with (folder / NAME).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - len(END)))
             return file.read() == END
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -162,9 +165,12 @@ def fingerprint(stage: str, version: int, settings: Mapping[str, Any], inputs: M
 
 def write_atomic(file: Path, text: str) -> None:
     """Write a file so that a reader sees all of it or none, even after a crash: temporary file, fsync, rename."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")  # a process number repeats on another node
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

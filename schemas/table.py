@@ -7,6 +7,7 @@ fields inside a list are checked when a `Row` is made in Python, not when a whol
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -32,8 +33,11 @@ class ContractError(Exception):
     """Data is not what was declared. The message lists every problem."""
 
     def __init__(self, what: str, problems: Sequence[str]) -> None:
+        super().__init__(what, list(problems))  # both, or it would not survive the way out of a worker process
         self.problems = list(problems)
-        super().__init__("\n".join([f"{len(self.problems)} problem(s) with {what}", *(f"  {p}" for p in problems)]))
+
+    def __str__(self) -> str:
+        return "\n".join([f"{len(self.problems)} problem(s) with {self.args[0]}", *(f"  {p}" for p in self.problems)])
 
 
 class Failures(NamedTuple):
@@ -150,7 +154,7 @@ def _strip_none(annotation: Any) -> tuple[Any, bool]:
 def _arrow_type(kind: Any, name: str) -> pa.DataType:
     if kind in SCALARS:
         return SCALARS[kind]
-    if get_origin(kind) is Literal:
+    if get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind)):
         return pa.string()
     if get_origin(kind) in (list, tuple):
         item, nullable = _strip_none(get_args(kind)[0])
@@ -163,7 +167,9 @@ def _arrow_type(kind: Any, name: str) -> pa.DataType:
 def _differences(found: pa.Schema, expected: pa.Schema) -> list[str]:
     problems = [f"column {n}: missing" for n in expected.names if n not in found.names]
     problems += [f"column {n}: not in the contract" for n in found.names if n not in expected.names]
-    for name in (n for n in expected.names if n in found.names):
+    repeated = {n: c for n, c in Counter(found.names).items() if c > 1}
+    problems += [f"column {name}: expected once, found {count} times" for name, count in repeated.items()]
+    for name in (n for n in expected.names if n in found.names and n not in repeated):
         ours, theirs = expected.field(name), found.field(name)
         if ours.type != theirs.type or ours.nullable != theirs.nullable:
             problems.append(f"column {name}: expected {_describe(ours)}, found {_describe(theirs)}")
@@ -214,8 +220,8 @@ def _rules(cls: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[Rule]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             rules += _rules(kind, column)
         if get_origin(kind) is Literal:
-            choices = pa.array([str(a) for a in get_args(kind)])
-            rules.append(Rule(f"{name}: one of {'|'.join(get_args(kind))}", column, pc.is_in, choices))
+            words = f"{'.'.join(column)}: one of {'|'.join(get_args(kind))}"
+            rules.append(Rule(words, column, _one_of, pa.array(get_args(kind))))
         rules += [Rule(f"{'.'.join(column)}: {w}", column, kept, bound) for w, kept, bound in _field_limits(info)]
     return rules
 
@@ -229,8 +235,15 @@ def _field_limits(info: FieldInfo) -> Iterator[tuple[str, Callable[[Any, Any], A
             yield f"matches {pattern}", pc.match_substring_regex, pattern
 
 
+def _one_of(column: Any, choices: pa.Array) -> Any:
+    return pc.or_(pc.is_null(column), pc.is_in(column, choices))  # a null is no choice, and none is asked of it
+
+
 def _length(column: Any) -> Any:
-    return pc.list_value_length(column) if pa.types.is_list(column.type) else pc.utf8_length(column)
+    """Items of lists, characters of strings, bytes of bytes."""
+    if pa.types.is_list(column.type):
+        return pc.list_value_length(column)
+    return pc.utf8_length(column) if pa.types.is_string(column.type) else pc.binary_length(column)
 
 
 def _column(table: pa.Table, path: tuple[str, ...]) -> Any:
@@ -274,8 +287,10 @@ def _inside(value: Any, limit: Any) -> Any:
         value = max(value, bound + step * (kind is at.Gt))
     elif kind in (at.Le, at.Lt):
         value = min(value, bound - step * (kind is at.Lt))
-    elif kind is at.MinLen and isinstance(value, list):
+    elif kind is at.MinLen:
         value = value * bound
+    elif kind is at.MaxLen:
+        value = value[:bound]
     if pattern := getattr(limit, "pattern", None):  # the only patterns in use are those of hexadecimal digests
         return hashlib.sha256(value.encode()).hexdigest()[: int(pattern.split("{")[1].rstrip("}$"))]
     return value
