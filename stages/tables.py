@@ -6,6 +6,7 @@ the same order whatever the number of shards. A `Writer` casts to its contract a
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,19 @@ class Reader:
         self.start, self.stop = total * index // count, total * (index + 1) // count
 
     def _schema(self, part: Part) -> pa.Schema:
-        """The schema of a file; `ContractError` if it is gone or was cut short."""
+        """The schema of a file; `ContractError` if it is gone, was cut short or is another one."""
         file = self.base / part.path
+        cure = f"make it again: parsl run --only {self.manifest.stage} --force"
         try:
-            return pq.read_schema(file)
+            metadata = pq.read_metadata(file)
         except (pa.ArrowInvalid, FileNotFoundError) as error:
             found = f"{file.stat().st_size} bytes" if file.is_file() else "no file"
             problem = f"{part.path}: expected {part.size_bytes} bytes, found {found}"
-            cure = f"make it again: parsl run --only {self.manifest.stage} --force"
             raise ContractError(str(self.base), [f"{problem}; {cure}"]) from error
+        if metadata.num_rows != part.num_rows:
+            problem = f"{part.path}: expected {part.num_rows} rows, found {metadata.num_rows}"
+            raise ContractError(str(self.base), [f"{problem}; {cure}"])
+        return metadata.schema.to_arrow_schema()
 
     @property
     def num_rows(self) -> int:
@@ -148,9 +153,21 @@ class Writer:
         return Output(contract=self.row.contract(), parts=(part,))
 
     def abort(self) -> None:
-        """Leave nothing that looks done."""
-        self._parquet.close()
+        """Leave nothing, finished or not."""
+        with suppress(OSError, pa.ArrowException):  # closing writes, and what ended the stage may be a full disk
+            self._parquet.close()
         self.temporary.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+    def _arrow(self, rows: Sequence[Row]) -> pa.Table:
+        try:
+            return self.row.table(rows)
+        except (
+            pa.ArrowException,
+            ValueError,
+            OverflowError,
+        ) as error:  # no such type, or it has no room for the number
+            raise ContractError(self.path.parent.name, [f"{self.row.contract()}: {error}"]) from error
 
     def _checked(self, table: pa.Table) -> pa.Table:
         name = self.path.parent.name
@@ -174,8 +191,8 @@ class Writer:
 
     def _flush_rows(self) -> None:
         if self._rows:
-            self._append(self.row.table(self._rows))
-            self._rows = []
+            rows, self._rows = self._rows, []
+            self._append(self._checked(self._arrow(rows)))  # `model_copy` makes rows that nobody has checked
 
     def _flush_tables(self) -> None:
         if self._tables:

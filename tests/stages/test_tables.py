@@ -1,12 +1,19 @@
 """Reader and Writer: contiguous shards, row groups, refusals."""
 
+import subprocess
+import sys
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import stages.tables
-from schemas.corpus import Document, Dropped
+from schemas.corpus import Document, Dropped, Embedding
+from schemas.manifest import Manifest
 from schemas.table import ContractError
+from stages.base import PACKAGE_ROOT
 from stages.tables import Outputs, Reader, Writer
 from tests.tables import write_table
 
@@ -117,3 +124,97 @@ def test_drop_counts_and_writes(tmp_path) -> None:
     outputs.drop("c", "language")
     assert outputs.dropped == {"too short": 2, "language": 1}
     assert outputs.close()["dropped"].num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("update", "words"),
+    [({"reason": ""}, "reason: length >= 1"), ({"reason": None}, "'reason' with null")],
+)
+def test_writer_refuses_rows_that_were_copied_past_the_contract(tmp_path, update, words) -> None:
+    """`model_copy` checks nothing, so the writer does: a row with a limit broken or a null is refused."""
+    writer = Writer(tmp_path, "rows", Dropped, (0, 1))
+    writer.write([drops(1)[0], drops(1)[0].model_copy(update=update)])
+    with pytest.raises(ContractError, match=words):
+        writer.close()
+    writer.abort()
+    assert list((tmp_path / "rows").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 2**63])
+def test_a_number_too_large_for_its_column_is_a_contract_error(tmp_path, number) -> None:
+    """A number that a column of 32 bits has no room for is refused by the contract's name, not cut or crashed on."""
+    writer = Writer(tmp_path, "rows", Embedding, (0, 1))
+    with pytest.raises(ContractError, match="Embedding@1"):
+        writer.write(Embedding(doc_id="0" * 64, num_chunks=number, vector=b"") for _ in range(2000))
+    writer.abort()
+
+
+def test_reader_counts_the_rows_of_each_part(tmp_path) -> None:
+    """A part that was replaced by one with fewer rows is named; the rows that it lacks are not lost in silence."""
+    folder = write_table(tmp_path, Dropped, drops(9), "rows")
+    pq.write_table(Dropped.table(drops(8)), next(folder.iterdir()))
+    with pytest.raises(ContractError, match="expected 9 rows, found 8.*--force"):
+        Reader(folder, Dropped)
+
+
+def test_what_failed_on_closing_leaves_no_table(tmp_path) -> None:
+    """When one of two tables cannot be finished, neither stays, though the first already had its name."""
+    outputs = Outputs(tmp_path, {"first": Dropped, "second": Dropped}, (0, 1))
+    outputs["first"].write(drops(3))
+    outputs["second"].write(drops(1)[0].model_copy(update={"reason": ""}))
+    with pytest.raises(ContractError, match="second"):
+        outputs.close()
+    outputs.abort()
+    assert [f for f in tmp_path.rglob("*") if f.is_file()] == []
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from schemas.corpus import Dropped
+from stages.tables import Outputs
+import os
+outputs = Outputs(Path(sys.argv[1]), {"a": Dropped, "b": Dropped}, (0, 1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))
+row = Dropped(row_id="x", path="p", reason="r", detail="")
+try:
+    for name in ("a", "b"):
+        outputs[name].write(row.model_copy(update={"detail": os.urandom(20_000).hex()}))
+    outputs.close()
+except OSError as error:
+    outputs.abort()
+    print(type(error).__name__)
+"""
+
+
+def test_a_full_disk_does_not_stop_the_clearing_up(tmp_path) -> None:
+    """Where no file may grow any more, closing fails again on giving up; the first error is told and no part stays."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], cwd=PACKAGE_ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "OSError\n"), done.stderr
+    assert [f for f in tmp_path.rglob("*") if f.is_file()] == []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.integers(0, 9), min_size=1, max_size=4), count=st.integers(1, 7), batch=st.integers(1, 5))
+def test_any_parts_any_shards_any_batches(tmp_path, monkeypatch, parts, count, batch) -> None:
+    """However a table lies in parts and row groups, its shards' batches are its rows in order, none longer than asked for."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    base = tmp_path / str(len(list(tmp_path.iterdir())))
+    rows, outputs = drops(sum(parts)), []
+    for i, size in enumerate(parts):
+        writer = Writer(base, "rows", Dropped, (i, len(parts)))
+        first = sum(parts[:i])
+        for at in range(first, first + size, 4):  # a row group of four
+            writer.write(rows[at : min(at + 4, first + size)])
+            writer._flush_rows()
+            writer._flush_tables()
+        outputs += writer.close().parts
+    manifest = Manifest.read(write_table(base / "x", Dropped, [], "rows").parent)
+    output = manifest.outputs["rows"].model_copy(update={"parts": tuple(outputs)})
+    manifest.model_copy(update={"outputs": {"rows": output}}).write(base)
+    readers = [Reader(base / "rows", Dropped, (i, count)) for i in range(count)]
+    batches = [b for reader in readers for b in reader.batches(["row_id"], batch)]
+    assert [name for b in batches for name in b["row_id"].to_pylist()] == [r.row_id for r in rows]
+    assert all(0 < b.num_rows <= batch for b in batches)
