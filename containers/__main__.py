@@ -10,9 +10,11 @@ from pathlib import Path
 from containers import image, root
 from containers.context import FOLDER, base_of
 from containers.definition import lint
+from schemas.table import ContractError
 from stages.base import SettingsError, Stage
 from workflows.base import nearest
 from workflows.commands import all_stages
+from workflows.launch import StageFailed
 
 EXIT_FAILED, EXIT_SETTINGS = 1, 2
 MEGABYTE = 1e6
@@ -26,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_SETTINGS
+    except (ContractError, StageFailed) as error:
+        print(f"containers: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except subprocess.CalledProcessError as error:
         print(f"containers: {error.cmd[0]} ended with {error.returncode}", file=sys.stderr)
         return EXIT_FAILED

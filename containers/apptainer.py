@@ -59,14 +59,14 @@ class Build(NamedTuple):
     binds: tuple[Bind, ...] = ()
 
 
-def build(what: Build, user: str = "", home: Path | None = None) -> list[str]:
+def build(what: Build, user: str = "", home: Path = Path("/")) -> list[str]:
     """Build an image and run its `%test`; as `user` where root may not (see install-apptainer.sh)."""
     check([what.image, what.definition, what.temporary, *(b.source for b in what.binds)])
     check_arguments(what.arguments)
     prefix = []
     if user:
         _refuse([f"user {user!r}: not a user's name"] if not USER.fullmatch(user) else [])
-        check([home or Path()])
+        check([home])
         prefix = ["runuser", "-u", user, "--", "env", f"HOME={home}", f"APPTAINER_CACHEDIR={what.temporary}/cache"]
     else:
         prefix = ["env"]

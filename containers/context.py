@@ -44,9 +44,10 @@ class Context(NamedTuple):
         """Digest of the wheels' names, versions and digests."""
         return sha256_file(self.folder / "requirements.txt")
 
-    def identity(self, base: str) -> str:
-        """Digest of definition, base and everything that is copied."""
-        digest = hashlib.sha256(f"{self.stage.name}\n{base}\n".encode() + self.definition.read_bytes())
+    def identity(self, base: str, system: Sequence[str] = ()) -> str:
+        """Digest of definition, base, system packages and everything that is copied."""
+        told = "\n".join([self.stage.name, base, *sorted(set(system)), ""])
+        digest = hashlib.sha256(told.encode() + self.definition.read_bytes())
         for file in sorted(f for f in self.folder.rglob("*") if f.is_file() and f.parent.name != "wheels"):
             digest.update(f"{file.relative_to(self.folder)} {sha256_file(file)}\n".encode())
         return digest.hexdigest()
@@ -66,7 +67,7 @@ class Context(NamedTuple):
             "CONTRACTS": ":".join(sorted(rows)),
             "COMMIT": commit(),
             "LOCK": self.lock,
-            "IDENTITY": self.identity(known),
+            "IDENTITY": self.identity(known, system),
         }
 
 
@@ -75,6 +76,12 @@ def base_of(kind: str) -> Base:
     if kind not in get_args(Base):
         raise SettingsError(f"containers: no base {kind!r}; bases: {', '.join(get_args(Base))}")
     return kind  # type: ignore[return-value]  # just compared
+
+
+def check_base(base: str) -> None:
+    """`SettingsError` for a base that is written as a path, where nothing lies: a hub has no such name."""
+    if base.startswith((".", "/")) and not Path(base).exists():
+        raise SettingsError(f"containers: --base {base}: no such file; `python -m containers base {base}` makes one")
 
 
 def sources(stage: type[Stage]) -> Iterator[Path]:
@@ -96,11 +103,19 @@ def folders(stage: type[Stage]) -> list[str]:
 
 def imported(file: Path) -> Iterator[str]:
     """Folders under `stages` that a file imports from, wherever the statement stands."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages."):
-            name = str(node.module).split(".")[1]
-            if (PACKAGE_ROOT / "stages" / name).is_dir():
+    for module in _modules(ast.parse(file.read_text())):
+        match module.split("."):
+            case ["stages", name, *_] if (PACKAGE_ROOT / "stages" / name).is_dir():
                 yield name
+
+
+def _modules(tree: ast.Module) -> Iterator[str]:
+    """The modules that import statements name, and what they take from them, which may be modules too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def copy_sources(stage: type[Stage], target: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from schemas.corpus import SourceFile
 from schemas.manifest import Manifest
-from schemas.table import sha256_file
+from schemas.table import ContractError, sha256_file
 from stages.base import PACKAGE_ROOT, SettingsError, Stage
 from stages.tables import Reader, Writer
 from workflows.base import Node, Selection, load_recipe
@@ -60,6 +60,8 @@ def papers(folder: Path) -> Path:
             left[row["kind"]] -= 1
             for part in file.parent.glob(f"{file.stem}.*"):
                 shutil.copyfile(part, partial / part.name)
+    if missing := [f"{count} of kind {kind} too few" for kind, count in left.items() if count]:
+        raise ContractError(f"the demo corpus in {made}", missing)
     partial.rename(target)
     return target
 

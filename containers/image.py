@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from containers import apptainer
-from containers.context import FOLDER, Base, Context, collect_wheels, copy_sources, lock_lines
+from containers.context import FOLDER, Base, Context, check_base, collect_wheels, copy_sources, lock_lines
 from containers.definition import lint
 from containers.fixture import build_fixture
 from stages.base import PACKAGE_ROOT, SettingsError, Stage
@@ -41,6 +41,8 @@ class Built(NamedTuple):
 def build(stage: type[Stage], kind: Base, base: str, images: Path, system: Sequence[str] = ()) -> Built:
     """Collect what the image holds, build it, run its test, and put it where a site looks for it."""
     require()
+    check_base(base)
+    apptainer.check([images])  # now, not when the image has been built
     if found := lint(FOLDER / f"{kind}.def"):
         raise SettingsError("\n".join(found))
     began = time.monotonic()
@@ -106,7 +108,11 @@ def runtime() -> apptainer.Runtime:
 
 def labels(image: Path) -> dict[str, Any]:
     """What an image says of itself."""
-    done = subprocess.run(apptainer.inspect(image), capture_output=True, text=True, check=True)
+    if not image.is_file():
+        raise SettingsError(f"containers: {image}: no such image; images lie in {FOLDER / 'images'}")
+    done = subprocess.run(apptainer.inspect(image), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SettingsError(f"containers: {image}: apptainer cannot read it: {done.stderr.strip()}")
     found: dict[str, Any] = json.loads(done.stdout)["data"]["attributes"]["labels"]
     return found
 

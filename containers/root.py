@@ -6,6 +6,7 @@ Device nodes are left out: an ordinary user's build may not make them, and Appta
 import hashlib
 import io
 import json
+import platform
 import shutil
 import subprocess
 import tarfile
@@ -17,6 +18,7 @@ from schemas.table import sha256_file
 from stages.base import SettingsError
 
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # as image lists name them
 ENVIRONMENT = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
 
 
@@ -51,7 +53,7 @@ def pack(layer: Path, target: Path) -> None:
     """Wrap one layer as an image: its configuration, and the list that names both."""
     digest = sha256_file(layer)
     config = {
-        "architecture": "amd64",
+        "architecture": ARCHITECTURES.get(machine := platform.machine(), machine),
         "os": "linux",
         "config": {"Env": ENVIRONMENT},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},

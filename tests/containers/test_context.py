@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from containers import context
-from containers.__main__ import stages
+from containers.__main__ import main, stages
 from containers.context import Context, base_of, copy_sources, lock_lines, requirements
 from containers.fixture import digest_of
 from schemas.table import sha256_file
@@ -69,6 +69,54 @@ def test_identity_tells_every_change(packed) -> None:
     assert second != first
     (packed.folder / "requirements.txt").write_text("thing==1.3")
     assert packed.identity("a") != second
+
+
+def test_identity_tells_the_systems_packages(packed) -> None:
+    """An image with another package of the base's system is another one; the order in which they are named is no matter."""
+    asked = [[], ["git"], ["g++", "git"]]
+    assert len({packed.arguments("a", words)["IDENTITY"] for words in asked}) == 3
+    assert packed.arguments("a", ["git", "g++"])["IDENTITY"] == packed.arguments("a", ["g++", "git", "git"])["IDENTITY"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from stages.embed import Embed",
+        "from stages.embed.encoder import x",
+        "import stages.embed",
+        "import json, stages.embed.encoder as e",
+        "from stages import embed",
+        "def f():\n    from stages import base, embed as e",
+    ],
+)
+def test_every_way_to_import_is_seen(tmp_path, statement) -> None:
+    """However a file imports another stage's folder, the image gets that folder, and no folder for anything else."""
+    (tmp_path / "x.py").write_text(
+        f"import os\nfrom stages.base import Stage\nfrom schemas import corpus\n{statement}\n"
+    )
+    assert list(context.imported(tmp_path / "x.py")) == ["embed"]
+
+
+def test_a_base_that_is_not_there_is_named_before_anything_is_built(tmp_path) -> None:
+    """A mistyped archive is refused with the way to make one; a hub's name and what lies there are let through."""
+    (tmp_path / "base.tar").write_bytes(b"")
+    for fine in ("", "debian:12", "ghcr.io/a/b@sha256:00", str(tmp_path), str(tmp_path / "base.tar")):
+        context.check_base(fine)
+    for wrong in (str(tmp_path / "bsae.tar"), "./base.tar", "../no/folder"):
+        with pytest.raises(SettingsError, match="no such file; `python -m containers base"):
+            context.check_base(wrong)
+
+
+def test_an_image_that_is_not_there_is_named(tmp_path, monkeypatch, capsys) -> None:
+    """`labels` of a file that is missing, or that Apptainer cannot read, says so in its words, with no traceback."""
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/apptainer")
+    assert main(["labels", str(tmp_path / "parse-cpu.sif")]) == 2
+    assert "no such image" in capsys.readouterr().err
+    (tmp_path / "parse-cpu.sif").write_bytes(b"x")
+    failed = subprocess.CompletedProcess([], 255, "", "FATAL: image format not recognized\n")
+    monkeypatch.setattr("containers.image.subprocess.run", lambda *_, **__: failed)
+    assert main(["labels", str(tmp_path / "parse-cpu.sif")]) == 2
+    assert "image format not recognized" in capsys.readouterr().err
 
 
 def test_arguments_fit_the_definition(packed, tmp_path) -> None:
