@@ -13,13 +13,27 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Origin = Literal["text layer", "ocr", "native"]
 
 
+class Stored(Row):
+    """Where a member's bytes stand in an archive: `num_bytes` from `offset` on, as they are or deflated."""
+
+    offset: Annotated[int, Field(ge=0)]
+    num_bytes: Annotated[int, Field(ge=0)]
+    method: Literal["stored", "deflated"]
+
+
 class SourceFile(Row):
-    """A file, an archive's member or a record, as found. The bytes are in `blob`, a record's JSON in `record`."""
+    """A file, an archive's member or a record, as found. The bytes are in `blob`, a record's JSON in `record`.
+
+    Where `stored` says so, `blob` is an archive that holds them; `source_id` is the digest of the bytes themselves.
+    """
+
+    contract_version = 2
 
     source_id: Sha256
     path: str
     media_type: str
     blob: BlobRef | None
+    stored: Stored | None = None
     record: str | None
     source: str
     licence: str | None

@@ -1,6 +1,6 @@
 """Unpack an archive into a folder of our own: members are named by number and digest, never by the name they carry.
 
-A member's name is checked all the same, because it goes into tables as a path. Sizes are counted while unpacking, not
+Each says where its bytes stand, so that what was unpacked to be looked at need not be kept. A member's name is checked all the same, because it goes into tables as a path. Sizes are counted while unpacking, not
 taken from headers, so that a bomb stops at its limit. Tar files are read as streams, once, whatever compressed them.
 What is given up: a zip file's own check of links inside links; links and devices are not unpacked at all.
 """
@@ -12,20 +12,30 @@ import hashlib
 import io
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 
+from schemas.corpus import Stored
 from stages.ingest import media
 
 BLOCK_BYTES = 1 << 20
+ZIP_METHODS: dict[int, Literal["stored", "deflated"]] = {
+    zipfile.ZIP_STORED: "stored",
+    zipfile.ZIP_DEFLATED: "deflated",
+}
+LOCAL_BYTES, LOCAL_LENGTHS = (
+    30,
+    26,
+)  # of a local file header (APPNOTE 4.3.7), and where it has the lengths of name and extra
 FREE_BYTES = 64 << 20  # an archive that unpacks to less than this is no danger, whatever its ratio
 
 
@@ -79,6 +89,7 @@ class Member:
     name: str
     file: Path = field(default_factory=Path)
     sha256: str = ""
+    stored: Stored | None = None
     reason: str = ""
     detail: str = ""
 
@@ -136,10 +147,21 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, b
     if stat.S_IFMT(mode) and not stat.S_ISREG(mode):
         return Member(info.filename, reason="not a regular file")
     try:
-        return _copied(partial(archive.open, info), info.filename, target, budget)
+        copied = _copied(partial(archive.open, info), info.filename, target, budget)
+        return replace(copied, stored=_in_zip(archive, info))
     except BROKEN as error:
         reraise_ours(error)
         return Member(info.filename, reason="damaged archive", detail=str(error))
+
+
+def _in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Stored | None:
+    """Where the bytes are; None where they are packed otherwise than all can unpack. A local header has lengths of its own."""
+    method = ZIP_METHODS.get(info.compress_type)
+    if method is None or archive.fp is None:
+        return None
+    archive.fp.seek(info.header_offset + LOCAL_LENGTHS)
+    lengths = struct.unpack("<HH", archive.fp.read(4))
+    return Stored(offset=info.header_offset + LOCAL_BYTES + sum(lengths), num_bytes=info.compress_size, method=method)
 
 
 def unpack_tar(stream: IO[bytes], folder: Path, budget: Budget) -> Iterator[Member]:
@@ -151,7 +173,9 @@ def unpack_tar(stream: IO[bytes], folder: Path, budget: Budget) -> Iterator[Memb
             if not info.isreg():
                 yield Member(info.name, reason="not a regular file")
             else:
-                yield _copied(partial(archive.extractfile, info), info.name, folder / str(number), budget)
+                copied = _copied(partial(archive.extractfile, info), info.name, folder / str(number), budget)
+                place = Stored(offset=info.offset_data, num_bytes=info.size, method="stored")
+                yield copied if info.issparse() else replace(copied, stored=place)
 
 
 def unpack_single(stream: IO[bytes], name: str, folder: Path, budget: Budget) -> Iterator[Member]:

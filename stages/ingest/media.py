@@ -53,13 +53,15 @@ JATS_WORDS = re.compile(rb"<!DOCTYPE\s+article\b|jats\.nlm\.nih\.gov|dtd\.nlm\.n
 
 def sniff(head: bytes, name: str) -> str:
     """The media type of a file that begins with `head` (up to `HEAD_BYTES`) and is called `name`."""
-    if b"%PDF-" in head[:1024]:  # the standard allows bytes before the header
-        return PDF
     for magic, media_type in MAGIC:
         if head.startswith(magic):
             return _package(head) if media_type == ZIP else media_type
     if head[257:262] == b"ustar":
         return TAR
+    if (
+        b"%PDF-" in head[:1024]
+    ):  # the standard allows bytes before the header; an archive's first member may be one as it is
+        return PDF
     return _of_text(head, name) if looks_like_text(head) else BINARY
 
 

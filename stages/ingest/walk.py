@@ -1,8 +1,9 @@
 """From the listing to rows: what each file is, and a row or a reason for every file, member and record.
 
 Plain files stay where they are and their digests are computed by threads (hashing releases the interpreter's lock).
-Members of archives are copied into `files/<2 hex>/<sha256>` of the output, so that equal bytes are there once and a
-rerun after a kill finds them. An exact copy of an earlier source is dropped as "same bytes", because a source's id is
+Members of zip and tar files stay where they are, too: a row says where in the archive its bytes stand. What is packed twice, or in
+other ways (tar.gz, an archive in an archive), is copied into `files/<2 hex>/<sha256>` of the output, so that equal bytes are there once
+and a rerun after a kill finds them. An exact copy of an earlier source is dropped as "same bytes", because a source's id is
 its digest; the memory that this takes is about 250 bytes a source.
 """
 
@@ -15,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from schemas.corpus import SourceFile
+from schemas.corpus import SourceFile, Stored
 from schemas.table import BlobRef, sha256_file
 from stages.base import SettingsError, num_workers
 from stages.ingest import Ingest, archives, forgotten, media, records
@@ -34,7 +35,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Item:
-    """A file to take in: where it is, what it is called in tables, and how many archives it came out of."""
+    """A file to take in: where it is, what it is called in tables, and how many archives it came out of.
+
+    `archive` and `stored` say where its bytes stand for good, if not in `file`.
+    """
 
     file: Path
     shown: str
@@ -42,11 +46,21 @@ class Item:
     depth: int = 0
     sha256: str = ""
     problem: str = ""
+    archive: BlobRef | None = None
+    stored: Stored | None = None
 
     @property
     def name(self) -> str:
         """The last part of the path."""
         return PurePosixPath(self.shown).name
+
+
+class Content(NamedTuple):
+    """Where a source's bytes are: in a file, in an archive, or in the row."""
+
+    blob: BlobRef | None = None
+    stored: Stored | None = None
+    record: str | None = None
 
 
 def ingest(stage: Ingest, outputs: Outputs) -> None:
@@ -156,8 +170,8 @@ class Taker:
         facts = item.facts
         if media_type == media.JATS:
             facts = facts.over(of_jats(item.file, facts.source))
-        blob = self._blob(item, digest)
-        self._write(digest, item.shown, media_type, facts, blob)
+        content = Content(item.archive or self._blob(item, digest), item.stored)
+        self._write(digest, item.shown, media_type, facts, content)
 
     def _blob(self, item: Item, digest: str) -> BlobRef:
         """Point at a plain file; keep a member, or a file whose name no table can hold, under our own folder."""
@@ -188,7 +202,7 @@ class Taker:
             digest = sha256(record.text.encode()).hexdigest()
             if not self._is_forgotten(digest, shown) and not self._is_copy(item, digest, record.number):
                 facts = of_keys(record.fields or {}, item.facts.source).over(item.facts)
-                self._write(digest, shown, media.JSON, facts, record.text)
+                self._write(digest, shown, media.JSON, facts, Content(record=record.text))
 
     def _take_archive(self, item: Item, media_type: str) -> None:
         """Take in every member, or the records of a compressed file; what was unpacked before it broke is kept."""
@@ -204,7 +218,7 @@ class Taker:
             with item.file.open("rb") as stream:
                 unpack = archives.unpack_zip if media_type == media.ZIP else archives.unpack_tar
                 members = list(self._guarded(item, unpack(stream, folder, budget)))
-            self._take_members(item, members)
+            self._take_members(item, members, self._archive(item))
 
     def _take_compressed(self, item: Item, media_type: str, folder: Path, budget: archives.Budget) -> None:
         """Take in what is inside gzip, xz, bzip2 or zstd: records, a tar file's members or one file."""
@@ -243,7 +257,14 @@ class Taker:
             yield thing
             limit -= 1
 
-    def _take_members(self, item: Item, members: Sequence[archives.Member]) -> None:
+    def _archive(self, item: Item) -> BlobRef | None:
+        """An archive to point into; None for one that is itself in an archive, or whose name no table can hold."""
+        path = str(item.file.resolve())
+        if item.depth or not path.isprintable() or path != path.encode(errors="replace").decode():
+            return None
+        return BlobRef(path=path, size_bytes=item.file.stat().st_size, sha256=sha256_file(item.file))
+
+    def _take_members(self, item: Item, members: Sequence[archives.Member], archive: BlobRef | None = None) -> None:
         sidecars = {m.name: m.file for m in members if m.name.endswith(SIDECAR) and not m.reason}
         for member in members:
             shown = f"{item.shown}/{member.name}"
@@ -255,7 +276,8 @@ class Taker:
             facts, problem = _sidecar_facts(next(filter(None, near), None), item.facts.source)
             sidecar_of_none = not facts.title and not facts.licence and not facts.doi
             facts = facts.over(item.facts) if not sidecar_of_none else item.facts
-            self.take(Item(member.file, shown, facts, item.depth + 1, member.sha256, problem))
+            inside = (archive, member.stored) if archive and member.stored else (None, None)
+            self.take(Item(member.file, shown, facts, item.depth + 1, member.sha256, problem, *inside))
 
     def _is_forgotten(self, digest: str, shown: str) -> bool:
         """Whether these bytes were taken down; they are refused."""
@@ -272,13 +294,14 @@ class Taker:
         self.outputs.drop(digest, "same bytes", where, shown)
         return True
 
-    def _write(self, digest: str, shown: str, media_type: str, facts: Facts, content: BlobRef | str) -> None:
+    def _write(self, digest: str, shown: str, media_type: str, facts: Facts, content: Content) -> None:
         row = SourceFile(
             source_id=digest,
             path=shown,
             media_type=media_type,
-            blob=content if isinstance(content, BlobRef) else None,
-            record=content if isinstance(content, str) else None,
+            blob=content.blob,
+            stored=content.stored,
+            record=content.record,
             source=facts.source,
             licence=facts.licence or self.stage.licence,
             title=facts.title,

@@ -6,6 +6,7 @@ curve, and sidebars that were drawn in the middle of a column.
 """
 
 import io
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from stages.parse.features import drawn, features, is_scanner
 from stages.parse.garble import judge
 from stages.parse.glyphs import Turn, drawing, read_layer, runs_upright
 from stages.parse.lines import Page, lost
+from stages.parse.members import IN_MEMORY
 
 MAX_PIXELS = 25_000_000  # A3 at 400 dpi
 
@@ -33,7 +35,8 @@ class PdfError(Exception):
 def open_pdf(path: str) -> Any:
     """Open a PDF, after a repair if it needs one; `PdfError` if it is encrypted or damaged or has no pages."""
     try:
-        document = pdfium.PdfDocument(path)
+        # The binding looks where links lead, and those to files in memory lead nowhere.
+        document = pdfium.PdfDocument(Path(path).read_bytes() if path.startswith(IN_MEMORY) else path)
     except pdfium.PdfiumError as error:  # its code may be that of an earlier file, so qpdf says what is wrong
         document = _repaired(path, str(error))
     if len(document) == 0:

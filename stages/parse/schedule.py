@@ -134,7 +134,8 @@ class Schedule:
         task = ReadTask(
             index, row.media_type, path, row.record, stage.max_pages, stage.min_chars, bool(stage.readers())
         )
-        entry.task = replace(task, route=stage.is_routed or bool(stage.grobid_url), markdown=stage.markdown)
+        routed = stage.is_routed or bool(stage.grobid_url)
+        entry.task = replace(task, route=routed, markdown=stage.markdown, stored=row.stored, digest=row.source_id)
         self.pool.submit(entry.task)
 
     def _take(self, entry: Entry, task: ReadTask | PageTask | GrobidTask, answer: object) -> None:
@@ -171,7 +172,8 @@ class Schedule:
         for number in sorted(wanted, reverse=True):
             known = self.store.get(entry.row.source_id, number)
             if known is None:
-                task = PageTask(entry.task.index, entry.task.path, number, wanted[number], self.options)
+                of = entry.task
+                task = PageTask(of.index, of.path, number, wanted[number], self.options, of.stored, of.digest)
                 self.pool.submit(task, first=True, waits=cost(wanted[number]) == "service")
             else:
                 entry.read[number] = known
@@ -189,8 +191,9 @@ class Schedule:
         if all(known):
             self._take_whole(entry, tuple(known))
             return
+        of, stage = entry.task, self.stage
         task = GrobidTask(
-            entry.task.index, entry.task.path, len(numbers), self.stage.grobid_url, self.stage.service_seconds
+            of.index, of.path, len(numbers), stage.grobid_url, stage.service_seconds, of.stored, of.digest
         )
         self.pool.submit(task, first=True, waits=True)
 

@@ -5,9 +5,10 @@ source, the page (from 1), the parser and seconds by the clock on the wall. Page
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from schemas.manifest import write_atomic
 from stages.parse.lines import Page
 from stages.tables import Outputs
 
@@ -47,3 +48,12 @@ def rows(output: Path) -> Iterator[tuple[str, int, str, float]]:
         with file.open(newline="") as lines:
             for row in csv.DictReader(lines):
                 yield row["source_id"], int(row["page"]), row["parser"], float(row["seconds"])
+
+
+def forget(output: Path, ids: Collection[str]) -> None:
+    """Take the lines of some sources out; nothing where there are none."""
+    for file in sorted((output / FOLDER).glob("*.csv")):
+        lines = file.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.partition(",")[0] not in ids]
+        if len(kept) < len(lines):
+            write_atomic(file, "".join(kept))

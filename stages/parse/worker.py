@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from schemas.corpus import PageSpan
+from schemas.corpus import PageSpan, Stored
 from stages.parse.garble import better
 from stages.parse.layout import document_text, heading
 from stages.parse.lines import Page, lost
+from stages.parse.members import ChangedError, located
 from stages.parse.parsers import Options, parser
 from stages.parse.pool import At
 
@@ -30,6 +31,8 @@ class ReadTask:
     skip: Mapping[int, str] = field(default_factory=dict)
     route: bool = False
     markdown: bool = False
+    stored: Stored | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class PageTask:
     number: int
     parser: str
     options: Options
+    stored: Stored | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class GrobidTask:
     num_pages: int
     url: str
     timeout_seconds: float
+    stored: Stored | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,11 @@ def work(
     task: ReadTask | PageTask | GrobidTask,
 ) -> Iterator[At | Text | Unfinished | Refused | Page | tuple[Page, ...]]:
     """Signs of life, then the answer: a `Page` for a `PageTask`, pages for a `GrobidTask`, else one of the others."""
+    try:
+        task = replace(task, path=located(task.path, task.stored, task.digest))
+    except ChangedError as error:
+        yield _changed(task, error)
+        return
     if isinstance(task, PageTask):
         yield At(task.number)
         started = time.perf_counter()
@@ -96,6 +108,14 @@ def work(
         yield from read_pdf(task)
     else:
         yield read_native(task)
+
+
+def _changed(task: ReadTask | PageTask | GrobidTask, error: ChangedError) -> Refused | Page | tuple[Page, ...]:
+    """The answer for a source whose archive is another by now."""
+    if isinstance(task, ReadTask):
+        return Refused("file changed", str(error))
+    page = lost(task.number if isinstance(task, PageTask) else 1, f"file changed: {error}")
+    return page if isinstance(task, PageTask) else (page,)
 
 
 def read_native(task: ReadTask) -> Text | Refused:

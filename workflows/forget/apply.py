@@ -14,6 +14,7 @@ from schemas.corpus import DedupFile, Document, Duplicate, SourceFile
 from schemas.manifest import NAME, Manifest, Output
 from schemas.table import sha256_file
 from schemas.tokens import TokenizedDocument, TokenShard
+from stages.parse import times
 from stages.tables import Reader
 from workflows.base import Node
 from workflows.forget import index, tables, tokens
@@ -30,6 +31,7 @@ def apply(nodes: Sequence[Node], plan: Plan) -> None:
         if node.name not in plan.void and node.done:
             manifest = node.manifest()
             _delete_files(node, manifest, plan)
+            times.forget(node.path, plan.ids)
             for name, output in manifest.outputs.items():
                 _rewrite(node, name, output, plan)
             had_rows = any(row["node"] == node.name for row in plan.tables)

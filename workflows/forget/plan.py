@@ -88,7 +88,8 @@ class Plan(BaseModel):
                 num_tokens = sum(row["num_tokens"] for row in gone if row["bin"] == file)
                 self.tokens.append({"node": node.name, "bin": file, "num_tokens": num_tokens})
         elif reader.row is SourceFile:
-            self.files += [r["blob"]["path"] if r["blob"] else r["path"] for r in rows_of(reader, self.ids)]
+            rows = rows_of(reader, self.ids)
+            self.files += [r["blob"]["path"] if r["blob"] and not r["stored"] else r["path"] for r in rows]
         elif reader.row is Sketch:
             self.gone_rows[f"{node.name}/{name}"] = positions(reader, self.ids)
 

@@ -6,6 +6,7 @@ free pass over all of them tells it as exactly as the router knows its seconds.
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from schemas.corpus import SourceFile
@@ -114,7 +115,8 @@ def _task(stage: Parse, sources: Reader, number: int, row: SourceFile) -> ReadTa
         path = str(sources.open_path(row.blob))
     except ContractError:  # the file has changed: parse drops it
         return None
-    return ReadTask(number, row.media_type, path, None, stage.max_pages, stage.min_chars, ocr=True, route=True)
+    task = ReadTask(number, row.media_type, path, None, stage.max_pages, stage.min_chars, ocr=True, route=True)
+    return replace(task, stored=row.stored, digest=row.source_id)
 
 
 def _answers(pool: Pool, names: dict[int, str]) -> Iterator[tuple[int, str, Unfinished | None]]:

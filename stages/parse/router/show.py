@@ -23,6 +23,7 @@ from schemas.corpus import SourceFile
 from schemas.manifest import Manifest
 from stages.parse import pdf
 from stages.parse.layout import document_text
+from stages.parse.members import located
 from stages.parse.router.curve import Curve, Interval
 from stages.parse.router.price import Document, Step
 from stages.parse.router.route import RULES
@@ -122,24 +123,23 @@ def _pages(folder: Path, routes: Routes) -> Iterator[str]:
     manifest = Manifest.read(folder)
     sources = Reader((folder / manifest.inputs["sources"].path).resolve(), SourceFile)
     wanted = {r["doc_id"] for r in routes}
-    paths = {s.source_id: sources.open_path(s.blob) for s in sources.rows() if s.blob and s.source_id in wanted}
+    files = {s.source_id: s for s in sources.rows() if s.blob and s.source_id in wanted}
     table = pq.read_table(folder / "documents", columns=["doc_id", "text", "pages", "path"], partitioning=None)
     documents = {d["doc_id"]: d for d in table.to_pylist() if d["doc_id"] in wanted}
     for route in routes:
-        if route["doc_id"] in paths:
-            yield _page(route, paths[route["doc_id"]], documents.get(route["doc_id"]))
+        if (file := files.get(route["doc_id"])) is not None and file.blob is not None:
+            path = located(str(sources.open_path(file.blob)), file.stored, file.source_id)
+            yield _page(route, path, Path(file.path).name, documents.get(route["doc_id"]))
 
 
-def _page(route: dict[str, Any], path: Path, document: dict[str, Any] | None) -> str:
-    opened = pdf.open_pdf(str(path))
+def _page(route: dict[str, Any], path: str, name: str, document: dict[str, Any] | None) -> str:
+    opened = pdf.open_pdf(path)
     cheap = document_text([pdf.read_page(opened, route["page"] - 1)])[0]
     pixels, _, _ = pdf.render(opened, route["page"] - 1, DPI)
     opened.close()
     span = next((s for s in document["pages"] if s["page"] == route["page"]), None) if document else None
     chosen = document["text"][span["start"] : span["end"]] if document and span else "(no text of this page was kept)"
-    head = (
-        f"{document['path'] if document else path.name}, page {route['page']}: {route['parser']} ({route['reason']}), "
-    )
+    head = f"{document['path'] if document else name}, page {route['page']}: {route['parser']} ({route['reason']}), "
     head += f"layer {route['quality']:.2f}, gain {route['gain']:+.2f} in {route['seconds']:.1f} s at price {route['price']:.2g}"
     texts = "".join(f"<pre>{html.escape(t[:MAX_CHARS])}</pre>" for t in (cheap, chosen))
     return f'<div class="page"><h3>{html.escape(head)}</h3><img alt="" src="{_picture(pixels)}">{texts}</div>'

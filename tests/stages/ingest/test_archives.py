@@ -15,12 +15,15 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
+from schemas.corpus import Stored
 from stages.base import PACKAGE_ROOT
 from stages.ingest.archives import hidden, unsafe
+from stages.parse.members import member
 from tests.stages.ingest.conftest import Found
 
 Run = Callable[..., Found]
@@ -63,9 +66,17 @@ PACKERS: dict[str, Callable[[Files], bytes]] = {
 }
 
 
+def content(found: Found, row: dict[str, Any]) -> bytes:
+    """The bytes of a source, as parse reads them."""
+    path = found.folder / row["blob"]["path"]  # an absolute one stays as it is
+    if row["stored"] is None:
+        return path.read_bytes()
+    return member(str(path), Stored(**row["stored"]), row["source_id"])
+
+
 @pytest.mark.parametrize("extension", PACKERS)
 def test_members_are_sources(corpus: Path, ingest: Run, extension: str) -> None:
-    """Members of every kind of archive become sources, kept by digest in the output's own folder."""
+    """Members of every kind of archive become sources; of zip and tar files where they are, of others by digest in a folder."""
     (corpus / f"x.{extension}").write_bytes(PACKERS[extension](MEMBERS))
     found = ingest()
     assert [r["path"].removeprefix(f"{corpus}/x.{extension}/") for r in found.sources] == [
@@ -75,10 +86,13 @@ def test_members_are_sources(corpus: Path, ingest: Run, extension: str) -> None:
         "deep/c.jsonl:2",
     ]
     assert [r["media_type"] for r in found.sources[:3]] == ["text/plain", "text/markdown", "application/json"]
+    stay = extension in {"zip", "tar"}
     for row in found.sources[:2]:
         digest = row["source_id"]
-        assert row["blob"]["path"] == f"files/{digest[:2]}/{digest}"
-        assert (found.folder / row["blob"]["path"]).read_bytes() == MEMBERS[row["path"].split(extension + "/")[1]]
+        kept = str(corpus / f"x.{extension}") if stay else f"files/{digest[:2]}/{digest}"
+        assert row["blob"]["path"] == kept
+        assert content(found, row) == MEMBERS[row["path"].split(extension + "/")[1]]
+    assert (found.folder / "files").exists() != stay
     assert not found.dropped
     assert not list(found.folder.glob("incoming-*"))
 
@@ -93,9 +107,7 @@ def test_a_cut_archive_is_a_row(corpus: Path, ingest: Run, extension: str) -> No
     found = ingest()
     assert "damaged archive" in found.reasons.values()
     assert "z.txt" in found.by_name
-    assert all(
-        files[n] == (found.folder / r["blob"]["path"]).read_bytes() for n, r in found.by_name.items() if n in files
-    )
+    assert all(files[n] == content(found, r) for n, r in found.by_name.items() if n in files)
 
 
 def test_a_damaged_member_costs_itself(corpus: Path, ingest: Run) -> None:

@@ -61,3 +61,12 @@ def test_text_may_have_a_few_control_characters() -> None:
     assert media.looks_like_text(words + b"\x01")
     assert not media.looks_like_text(words + b"\0")
     assert not media.looks_like_text(words + b"\x01" * 20)
+
+
+def test_an_archive_of_papers_is_no_paper() -> None:
+    """A PDF that stands undeflated at the beginning of a zip or tar file does not make a PDF of it; bytes before a header do not unmake one."""
+    paper = b"%PDF-1.7\n" + bytes(600)
+    assert media.sniff(b"PK\x03\x04" + bytes(40) + paper, "papers.zip") == "application/zip"
+    tar = b"a.pdf".ljust(257, b"\0") + b"ustar"
+    assert media.sniff(tar.ljust(512, b"\0") + paper, "papers.tar") == "application/x-tar"
+    assert media.sniff(b"\r\n\r\n" + paper, "paper.pdf") == "application/pdf"
