@@ -4,6 +4,7 @@ A line's box is that of its first, middle and last characters. What is asked for
 compiled loops (`kernel`).
 """
 
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,8 @@ def read_layer(text_page: Any, turn: Turn) -> Layer:
     text = codes.tobytes().decode("utf-32-le")
     spans, several = kernel.find_lines(codes, table())
     places = kernel.place_lines(kernel.FUNCTIONS, page, spans, several, (float(turn.degrees), turn.width, turn.height))
-    lines = [Line(text[start:end], *place) for (start, end), place in zip(spans.tolist(), places.tolist(), strict=True)]
+    texts = [text[start:end] for start, end in spans.tolist()]
+    lines = map(Line._make, zip(texts, *places.T.tolist(), repeat("text")))
     return Layer(tuple(lines), places, codes)
 
 

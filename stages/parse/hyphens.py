@@ -25,16 +25,23 @@ class Joiner:
         self._text = text
 
     @cached_property
+    def _lower(self) -> str:
+        return self._text.lower()
+
+    @cached_property
     def words(self) -> Counter[str]:
         """How often the document has each word, in lower case."""
-        return Counter(WORD.findall(self._text.lower()))
+        return Counter(WORD.findall(self._lower))
 
     def word(self, head: str, tail: str) -> str:
         """`head` and `tail` as one word, or as two with a hyphen."""
         if not (head and tail and tail.islower() and head.isalpha() and tail.isalpha()):
             return f"{head}-{tail}"
         joined, compound = f"{head}{tail}".lower(), f"{head}-{tail}".lower()
-        return f"{head}-{tail}" if self.words[compound] > self.words[joined] else f"{head}{tail}"
+        is_compound = (
+            compound in self._lower and self.words[compound] > self.words[joined]
+        )  # words take a while to count
+        return f"{head}-{tail}" if is_compound else f"{head}{tail}"
 
     def inside(self, text: str) -> str:
         """Join the words that PDFium marks as cut inside a line."""

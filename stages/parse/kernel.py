@@ -26,6 +26,7 @@ from stages.parse.kinds import (
     LONE,
     MARK,
     NUM_CODES,
+    NUM_SETS,
     SIGN,
     UPPER,
     VISIBLE,
@@ -228,13 +229,12 @@ def count_kinds(codes: Array, kinds: Array) -> Array:
     A word is broken where signs or digits stand between letters; of signs on both sides of the same letters the first
     ones count.
     """
-    found = np.zeros(12, np.int64)
+    found, alike = np.zeros(12, np.int64), np.zeros(NUM_SETS, np.int64)  # characters of the same set of kinds
     before, before_code, state = 0, NEWLINE, 0  # of the search for broken words: letters, signs, letters
     for i in range(codes.size):
         code = codes[i]
         kind = kinds[min(code, NUM_CODES - 1)]
-        for place, of_kind in enumerate((VISIBLE, BAD, DIGIT, SIGN, UPPER, LETTER, LIGATURE)):
-            found[place] += (kind & of_kind) != 0
+        alike[kind] += 1
         found[7] += code > WIDE and (kind & VISIBLE) != 0
         found[8] += (kind & LETTER) != 0 and (before & LETTER) == 0
         if (kind & LONE) != 0 and (before & GLUE) == 0:
@@ -247,6 +247,9 @@ def count_kinds(codes: Array, kinds: Array) -> Array:
             state = 2 if (kind & MARK) != 0 and state in (1, 2) else 0
         found[11] += 97 <= before_code <= 122 and 65 <= code <= 90
         before, before_code = kind, code
+    for place, of_kind in enumerate((VISIBLE, BAD, DIGIT, SIGN, UPPER, LETTER, LIGATURE)):
+        for kind in range(NUM_SETS):
+            found[place] += alike[kind] * ((kind & of_kind) != 0)
     return found
 
 
@@ -294,28 +297,6 @@ def line_shapes(places: Array, lengths: Array, width: float, height: float) -> t
     return share, usual, spread, np.median(spreads), narrow / count, backward / count, on_top / count
 
 
-@compiled
-def column_edges(lines: Array, reach: int) -> Array:
-    """Where the column of each of `lines` (left, right, size) ends.
-
-    That is the third quartile of the right edges of `reach` lines before it, or after it, that begin near; the nearer one.
-    """
-    edges, near = np.empty(len(lines)), np.empty(reach)
-    lefts, rights, sizes = lines[:, 0], lines[:, 1], lines[:, 2]
-    for i in range(len(lines)):
-        nearest = np.inf
-        for start, stop in ((max(i - reach, 0), i), (i + 1, min(i + 1 + reach, len(lines)))):
-            count = 0
-            for k in range(start, stop):
-                if abs(lefts[k] - lefts[i]) < 3 * sizes[i]:
-                    near[count] = rights[k]
-                    count += 1
-            if count:
-                nearest = min(nearest, np.sort(near[:count])[count * 3 // 4])
-        edges[i] = rights[i] if nearest == np.inf else max(nearest, rights[i])
-    return edges
-
-
 def _prepare() -> None:
     """Call everything with nothing, in the types of real calls."""
     codes = read_codes(FUNCTIONS, 0, 0)
@@ -326,7 +307,6 @@ def _prepare() -> None:
     count_kinds(codes, table())
     trigrams(codes, folds(), table(), np.zeros(27**3))
     line_shapes(np.ones((1, 5)), np.ones(1, np.int64), 1.0, 1.0)
-    column_edges(np.ones((1, 3)), 1)
 
 
 _prepare()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stages.parse.lines import LINE_HYPHEN
 
 NUM_CODES = 0x20000
+NUM_SETS = 1 << 10  # of kinds
 VISIBLE, BAD, DIGIT, SIGN, UPPER, LETTER, MARK, LONE, GLUE, LIGATURE = (1 << i for i in range(10))
 SPECIAL = {
     MARK: "|!$@#&^~\\<>{}*_",  # what bad readers write into words, digits beside

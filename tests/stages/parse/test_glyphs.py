@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypdfium2 import raw
 
+from stages.parse.flow import column_edges
 from stages.parse.glyphs import Turn, drawing, read_layer
-from stages.parse.kernel import _characters, _turn, column_edges
+from stages.parse.kernel import _characters, _turn
 from stages.parse.lines import LINE_HYPHEN
 from tests.stages.parse.conftest import WORDS, typeset
 
