@@ -5,21 +5,20 @@ part is no lower-case word. What is given up: a compound that occurs once, at a 
 """
 
 import re
-from collections import Counter
 from functools import cached_property
 
 from stages.parse.lines import LINE_HYPHEN
 
 SOFT_HYPHEN = "\u00ad"
 HYPHENS = "-\u2010" + SOFT_HYPHEN + LINE_HYPHEN
-WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+GOES_ON = re.compile(r"-?[^\W\d_]")  # a word, before or after
 CUT = re.compile(rf"([^\W_]*)[{LINE_HYPHEN}\u00ad]\s*([^\W_]*)")
 ENDS_CUT = re.compile(rf"([^\W_]+)[{HYPHENS}]$")
 BEGINS = re.compile(r"[^\W_]+")
 
 
 class Joiner:
-    """Joins cut words with the counts of one document's whole words."""
+    """Joins cut words by how often one document has them whole."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -28,19 +27,21 @@ class Joiner:
     def _lower(self) -> str:
         return self._text.lower()
 
-    @cached_property
-    def words(self) -> Counter[str]:
-        """How often the document has each word, in lower case."""
-        return Counter(WORD.findall(self._lower))
+    def count(self, word: str) -> int:
+        """How often the document has a word in lower case, one with hyphens being one word."""
+        text, found, at = self._lower, 0, self._lower.find(word)
+        while at >= 0:
+            end = at + len(word)
+            found += not (GOES_ON.match(text, end) or GOES_ON.match(text[max(at - 2, 0) : at][::-1]))
+            at = text.find(word, end)
+        return found
 
     def word(self, head: str, tail: str) -> str:
         """`head` and `tail` as one word, or as two with a hyphen."""
         if not (head and tail and tail.islower() and head.isalpha() and tail.isalpha()):
             return f"{head}-{tail}"
         joined, compound = f"{head}{tail}".lower(), f"{head}-{tail}".lower()
-        is_compound = (
-            compound in self._lower and self.words[compound] > self.words[joined]
-        )  # words take a while to count
+        is_compound = (times := self.count(compound)) > 0 and times > self.count(joined)
         return f"{head}-{tail}" if is_compound else f"{head}{tail}"
 
     def inside(self, text: str) -> str:

@@ -1,5 +1,6 @@
 """Characters, cut words, paragraphs and spans."""
 
+import re
 import unicodedata
 from itertools import pairwise
 
@@ -40,6 +41,15 @@ def test_control_and_private_characters_go() -> None:
     """Control, zero-width, private and unassigned characters go, spaces become plain, the Symbol font's Greek is read."""
     assert clean("a\x00b\x1f\u200bc\ufeff\ue123d\u00a0\u2009e\ufffd\ufffe") == "abcd e"
     assert clean("5 \uf06dm \uf0b1 1") == "5 μm ± 1"
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["a", "b", "é", "-", " ", "1", "_", "²"]), max_size=40).map("".join))
+def test_words_are_counted_whole(text: str) -> None:
+    """A word is counted as often as a list of all words has it, words with hyphens in between being one."""
+    words = re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", text)
+    for word in ("a", "ab", "a-b", "aa", "b-é-a"):
+        assert Joiner(text).count(word) == words.count(word)
 
 
 @pytest.mark.parametrize(
