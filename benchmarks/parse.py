@@ -44,7 +44,7 @@ BUILD = Path(__file__).parents[1] / "build"
 BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.5)
 SEEDS = 5
 NUM_GENERATED, QUICK_GENERATED = 240, 80
-NUM_TRAINING = 900  # generated pages that no engine reads, for what a text layer is worth
+NUM_TRAINING, QUICK_TRAINING = 900, 300  # generated pages that no engine reads, for what a text layer is worth
 PICTURES = ("scan-clean", "scan-noisy", "scan-lowres")
 PUBLISHED = ("born-digital", "rotated")
 PARTS = ("text", "papers", "generated", "budget", "hostile", "memory")
@@ -82,7 +82,10 @@ def run(options: Options) -> Iterator[Comparison]:
         count = QUICK_GENERATED if options.quick else NUM_GENERATED
         rows = labelled(generated(BUILD / "parse-pages", count))
         if "generated" in parts:
-            yield from generalizes(rows)
+            more = generated(
+                BUILD / "parse-pages", QUICK_TRAINING if options.quick else NUM_TRAINING, seed=1, pixels=False
+            )
+            yield from generalizes(rows, [label(k, {}) for k in more])
         if "budget" in parts:
             yield from kept(rows)
     if "hostile" in parts:
@@ -223,9 +226,8 @@ def routed(rows: Sequence[Labelled]) -> Iterator[Comparison]:
     )
 
 
-def generalizes(rows: Sequence[Labelled]) -> Iterator[Comparison]:
-    """Families of layouts that the router has not seen: five splits, a model trained for each."""
-    more = [label(k, {}) for k in generated(BUILD / "parse-pages", NUM_TRAINING, seed=1, pixels=False)]
+def generalizes(rows: Sequence[Labelled], more: Sequence[Labelled]) -> Iterator[Comparison]:
+    """Families of layouts that the router has not seen: five splits, a model trained for each on `rows` and `more`."""
     shares, found = [], []
     for seed in range(SEEDS):
         out = set(held_out(list(FAMILIES), seed))
