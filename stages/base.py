@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from schemas.manifest import fingerprint
 from schemas.table import Row
@@ -19,6 +19,18 @@ from stages.tables import Outputs, Reader
 
 Size = Literal["cpu", "gpu", "gpus", "service"]
 Strings = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+
+
+def absolute(path: str) -> str:
+    """A path from the working directory of whoever sets it: a stage is started in another one. "" stays."""
+    return os.path.abspath(os.path.expanduser(path)) if path else path  # noqa: PTH100, PTH111 - no link is resolved
+
+
+Place = Annotated[str, AfterValidator(absolute)]
+Places = Annotated[tuple[Place, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+FolderOrPackage = Annotated[
+    str, AfterValidator(lambda n: n if n.isidentifier() and not Path(n).is_dir() else absolute(n))
+]
 
 PACKAGE_ROOT = Path(__file__).parent.parent
 HALVINGS = "BOREALIS_HALVINGS"  # how often this task has run out of memory: it shall take half as much each time
@@ -43,6 +55,7 @@ class Stage(BaseModel):
     shares: ClassVar[tuple[str, ...]] = ()  # folders of `stages` whose code it works with: "model", "stream"
     located: ClassVar[frozenset[str]] = frozenset()  # settings that do not change the rows: no part of the fingerprint
     whole: ClassVar[frozenset[str]] = frozenset()  # inputs that every shard reads whole; the others are divided
+    undivided: ClassVar[str] = ""  # why it works as one shard only; "" if it may be divided
     halves: ClassVar[str] = "workers"  # what it takes half of where memory has run out; "" if that is nothing
     conserves: ClassVar[tuple[str, str] | None] = None  # (input, output): rows in = rows out + dropped, checked
 

@@ -71,13 +71,16 @@ def _arguments(stage: type[Stage], arguments: Sequence[str] | None) -> argparse.
 
 
 def _run(stage: type[Stage], arguments: argparse.Namespace) -> None:
-    settings = json.loads(arguments.config.read_text()) if arguments.config else {}
-    value = stage.parse(settings)
+    value = stage.parse(_settings(arguments.config))
     match arguments.shard.split("/"):
         case [i, n] if i.isdecimal() and n.isdecimal() and int(i) < int(n):
             shard = (int(i), int(n))
         case _:
             raise SettingsError(f"--shard: expected I/N with I from 0 to N-1, found {arguments.shard!r}")
+    if arguments.commit is not None and arguments.commit < 1:
+        raise SettingsError(f"--commit: expected the number of shards, at least 1, found {arguments.commit}")
+    if stage.undivided and (shard[1] > 1 or (arguments.commit or 1) > 1):
+        raise SettingsError(f"{stage.name} runs as one shard: {stage.undivided}")
     inputs = {
         name: Reader(getattr(arguments, name), row, (0, 1) if name in stage.whole else shard)
         for name, row in stage.inputs.items()
@@ -89,6 +92,21 @@ def _run(stage: type[Stage], arguments: argparse.Namespace) -> None:
             _work(value, inputs, arguments.out, shard, stub=arguments.stub)
         if rank() == 0 and (arguments.commit is not None or shard[1] == 1):
             commit(value, inputs, arguments.out, arguments.commit or 1, stub=arguments.stub)
+
+
+def _settings(file: Path | None) -> dict[str, object]:
+    """The settings in a JSON file."""
+    if file is None:
+        return {}
+    try:
+        settings = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or f"not JSON: {error}"
+        raise SettingsError(f"--config {file}: {why}; expected a file such as {{}}, with the settings' names") from None
+    if not isinstance(settings, dict):
+        found = type(settings).__name__
+        raise SettingsError(f'--config {file}: expected a JSON object such as {{"name": value}}, found a {found}')
+    return settings
 
 
 def _require(stage: type[Stage]) -> None:
@@ -125,7 +143,9 @@ def _lock(file: TextIO) -> bool:
 
 def _work(stage: Stage, inputs: Mapping[str, Reader], folder: Path, shard: tuple[int, int], *, stub: bool) -> None:
     started, clock = datetime.now(UTC), time.monotonic()
-    (folder / NAME).unlink(missing_ok=True)  # what it lists is about to be written again
+    if rank() == 0:
+        (folder / NAME).unlink(missing_ok=True)  # what they list is about to be written again
+        _shard_file(folder, shard).unlink(missing_ok=True)
     scratch = None if rank() == 0 else tempfile.mkdtemp()  # other ranks' rows go nowhere
     outputs = Outputs(Path(scratch) if scratch else folder, stage.outputs, shard)
     outputs.folder = folder
@@ -170,7 +190,7 @@ def _conserved(stage: Stage, inputs: Mapping[str, Reader], outputs: Outputs) -> 
 
 
 def _shard_file(folder: Path, shard: tuple[int, int]) -> Path:
-    (folder / "done").mkdir(exist_ok=True)
+    (folder / "done").mkdir(parents=True, exist_ok=True)
     return folder / "done" / f"{shard[0]:05d}-of-{shard[1]:05d}.json"
 
 
@@ -191,7 +211,7 @@ def commit(stage: Stage, inputs: Mapping[str, Reader], folder: Path, count: int,
         fingerprint=stage.fingerprint({name: r.fingerprint for name, r in records.items()}),
         settings=stage.model_dump(mode="json"),
         external=stage.external(),
-        inputs={n: r.model_copy(update={"path": os.path.relpath(r.path, folder)}) for n, r in records.items()},
+        inputs={n: r.model_copy(update={"path": _relative(r.path, folder)}) for n, r in records.items()},
         outputs={name: _joined(name, shards) for name in stage.outputs},
         dropped=dict(sum((Counter(s.dropped) for s in shards), Counter())),
         shards=tuple(shards),
@@ -204,6 +224,11 @@ def commit(stage: Stage, inputs: Mapping[str, Reader], folder: Path, count: int,
     manifest.write(folder)
     shutil.rmtree(folder / "progress", ignore_errors=True)
     return manifest
+
+
+def _relative(path: str, folder: Path) -> str:
+    """From `folder` to `path` as they lie on disk: through a link, `..` leads elsewhere than its letters say."""
+    return os.path.relpath(os.path.realpath(path), folder.resolve())
 
 
 def _joined(name: str, shards: Sequence[Shard]) -> Output:

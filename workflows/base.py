@@ -97,6 +97,8 @@ class Run:
         stage = self._override(name, stage)
         fingerprint = self._fingerprint(stage, inputs)
         shards = self.shards.get(name, self.shards.get(stage.name, shards))
+        if shards > 1 and stage.undivided:
+            self.setting_problems.append(f"--shards {name}={shards}: {name} runs as one shard: {stage.undivided}")
         node = Node(name, stage, inputs, shards, fingerprint, self.root / stage.name / fingerprint)
         self.nodes.append(node)
         return node
@@ -161,6 +163,8 @@ def load_recipe(
         known = [str(f) for f in sorted(file.parent.glob("*.py"))] if file.parent.is_dir() else []
         hint = nearest(str(file), known, "files here") if known else "recipes lie in workflows/"
         raise SettingsError(f"{file}: no such recipe; {hint}")
+    if file.suffix != ".py":
+        raise SettingsError(f"{file}: a recipe is a Python file; settings go in by --settings {file}")
     workflow = getattr(load_module(file, f"recipe_{file.stem}"), "workflow", None)
     if workflow is None:
         raise SettingsError(f"{file}: a recipe has a function `workflow(run)`")

@@ -67,10 +67,14 @@ def _read_file(file: Path) -> Overrides:
     try:
         text = file.read_text(encoding="utf-8")
         found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except FileNotFoundError:
-        raise SettingsError(f"--settings {file}: no such file") from None
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise SettingsError(f"--settings {file}: {why}; expected a TOML or JSON file") from None
     except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"--settings {file}: {error}") from None
+        kind = "JSON" if file.suffix == ".json" else "TOML"
+        raise SettingsError(f"--settings {file}: not {kind}: {error}") from None
+    if not isinstance(found, dict):
+        raise SettingsError(f"--settings {file}: expected a table of settings a stage, found a {type(found).__name__}")
     wrong = [key for key, value in found.items() if not isinstance(value, dict)]
     if wrong:
         raise SettingsError(f"--settings {file}: expected a table of settings a stage, found {', '.join(wrong)}")

@@ -102,10 +102,16 @@ def load_site(name: str) -> Site:
 
 
 def load_module(file: Path, name: str) -> Any:
-    """Import a Python file by its path: a site file (its folder's name has a hyphen) or a user's recipe."""
+    """Import a Python file by its path: a site file (its folder's name has a hyphen) or a user's recipe.
+
+    `SettingsError` where it is not Python.
+    """
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise SettingsError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     return module

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from schemas.corpus import Document, Dropped
 from schemas.evaluation import BenchmarkItem, ItemOverlap, Planted
-from stages.base import Stage
+from stages.base import FolderOrPackage, Stage
 from stages.embed import digest
 from stages.tables import Outputs, Reader
 
@@ -19,6 +19,7 @@ class Decontaminate(Stage):
     """
 
     name = "decontaminate"
+    version = 2
     inputs = {"documents": Document, "items": BenchmarkItem}
     outputs = {"documents": Document, "overlaps": ItemOverlap, "planted": Planted, "dropped": Dropped}
     packages = ("numpy", "numba")
@@ -29,9 +30,9 @@ class Decontaminate(Stage):
 
     remove: Literal["document", "span", "nothing"] = "document"
     """What goes when an item is found: the document, the stretch of text that holds the item, or nothing (rows only)."""
-    min_letters: Annotated[float, Field(ge=0.3, le=1)] = 0.46
-    """Share of a long item's letter 4-grams that a stretch of text must have; a short item needs more (see `decide`)."""
-    embeddings: str = ""
+    min_letters: Annotated[float, Field(ge=0.3, le=0.9)] = 0.46
+    """Share of a long item's letter 4-grams that a stretch of text must have; a short item needs more, up to 0.9 (see `decide`)."""
+    embeddings: FolderOrPackage = ""
     """A sentence-embedding model to ask about rewordings, by folder or package as in `embed.model`; empty: letters alone."""
     min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.8
     seed: Annotated[int, Field(ge=0)] = 0

@@ -10,7 +10,7 @@ from pydantic import Field
 from schemas.corpus import Certificate, DedupFile, Document, Dropped, Duplicate, Sketch
 from schemas.manifest import NAME, Manifest
 from schemas.table import ContractError
-from stages.base import SettingsError, Stage, Strings
+from stages.base import Places, SettingsError, Stage
 from stages.tables import Outputs, Reader
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -24,7 +24,8 @@ class Dedup(Stage):
     """
 
     name = "dedup"
-    version = 3
+    version = 4
+    undivided = "a part alone cannot see the others' documents"
     inputs = {"documents": Document, "sketches": Sketch}
     outputs = {
         "documents": Document,
@@ -50,7 +51,7 @@ class Dedup(Stage):
     """Share of new documents that the Bloom filters, all together, may take for seen.
 
     None: 1e-3 where flags are verified and a false one costs a look at the sorted keys, 1e-5 where it costs a document."""
-    against: Strings = ()
+    against: Places = ()
     """Folders of earlier outputs of this stage: what they have seen is known, and their choices stand."""
     num_decoys: Annotated[int, Field(ge=0, le=100_000)] = 200
     """Decoys of each similarity in the certificate; 0: no certificate."""

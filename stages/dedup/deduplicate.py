@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.corpus import Duplicate
-from stages.base import SettingsError
 from stages.dedup import Dedup, certificate
 from stages.dedup.bloom import BandFilters
 from stages.dedup.clusters import flatten, union_all
@@ -58,8 +57,6 @@ class Work:
 
 def dedup(stage: Dedup, documents: Reader, sketches: Reader, outputs: Outputs) -> None:
     """Do the stage's work; see `Dedup`."""
-    if outputs.shard[1] != 1:
-        raise SettingsError("dedup: a part alone cannot see the others' documents: run it as one shard")
     pa.set_memory_pool(pa.system_memory_pool())  # gives back what is freed: 20 MB less beside the filter
     check_inputs(documents, sketches)
     family = Family.of(sketches)

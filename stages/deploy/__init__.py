@@ -16,6 +16,7 @@ class Deploy(Stage):
     """Serve a model on the loopback interface and write its address when it has answered."""
 
     name = "deploy"
+    undivided = "one server is started"
     inputs = {"model": Model}
     outputs = {"endpoint": Endpoint}
     resources = "service"

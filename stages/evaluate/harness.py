@@ -14,7 +14,6 @@ from typing import Any
 
 from schemas.evaluation import Question
 from schemas.table import ContractError
-from stages.base import SettingsError
 from stages.evaluate import Evaluate
 from stages.evaluate.benchmarks import benchmark_scores, benchmark_tasks
 from stages.evaluate.rows import samples, scores
@@ -32,15 +31,14 @@ THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 def evaluate(stage: Evaluate, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     """Score the model; `ContractError` if there is neither a question nor a held-out document."""
-    if outputs.shard != (0, 1):
-        raise SettingsError("evaluate scores all samples together, so it works in one shard")
     os.environ.update(OFFLINE | THREADS)
     model, folder = only_model(inputs["model"])
     questions: list[Question] = list(inputs["questions"].rows())[: stage.limit or None]
     documents = held_out(inputs["documents"], inputs["tokenized"])[: stage.limit or None]
     asked = any(item.choices for item in inputs["items"].rows())
     if not questions and not documents and not asked:
-        raise ContractError("evaluate", ["no questions and no validation documents: there is nothing to score"])
+        problem = "no questions, no validation documents and no benchmark with choices: there is nothing to score"
+        raise ContractError("evaluate", [f"{problem}; give it more documents, or register.paths"])
     lm = load(stage, folder, outputs)
 
     def num_tokens(text: str) -> int:

@@ -17,6 +17,7 @@ class Ingest(Stage):
     """Find the files of a corpus: PDF, JSON Lines, Parquet, text, Markdown, JATS XML, in folders and archives."""
 
     name = "ingest"
+    undivided = "exact copies are found by looking at all files"
     outputs = {"sources": SourceFile, "dropped": Dropped}
     located = frozenset({"paths"})
 

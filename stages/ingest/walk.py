@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from schemas.corpus import SourceFile, Stored
 from schemas.table import BlobRef, sha256_file
-from stages.base import SettingsError, num_workers
+from stages.base import num_workers
 from stages.ingest import Ingest, archives, forgotten, media, records
 from stages.ingest.facts import Facts, of_jats, of_keys, of_sidecar
 from stages.ingest.listing import SIDECAR, Found, listing, stems
@@ -65,8 +65,6 @@ class Content(NamedTuple):
 
 def ingest(stage: Ingest, outputs: Outputs) -> None:
     """Write a `SourceFile` or a dropped row for everything under the stage's paths, in the order of the listing."""
-    if outputs.shard[1] != 1:
-        raise SettingsError("ingest runs as one shard: exact copies are found by looking at all files")
     files = listing(stage.paths, stage.include, stage.exclude)
     for stale in outputs.folder.glob("incoming-*"):  # left by a run that was killed
         shutil.rmtree(stale)

@@ -17,6 +17,7 @@ class Posttrain(Stage):
     """Supervised fine-tuning on conversations, then DPO on preference pairs (TRL)."""
 
     name = "posttrain"
+    undivided = "one model is tuned on all rows"
     inputs = {"model": Model, "conversations": Conversation, "preferences": Preference}
     outputs = {"model": Model, "steps": TrainStep, "validation": Validation}
     resources = "gpu"

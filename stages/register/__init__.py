@@ -6,8 +6,10 @@ from pathlib import Path
 
 from schemas.corpus import Dropped
 from schemas.evaluation import BenchmarkItem
-from stages.base import SettingsError, Stage, Strings
+from stages.base import Places, SettingsError, Stage
 from stages.tables import Outputs, Reader
+
+SUFFIXES = (".jsonl", ".json", ".csv")
 
 
 class Register(Stage):
@@ -18,11 +20,13 @@ class Register(Stage):
     """
 
     name = "register"
+    version = 2
+    undivided = "each would read all benchmarks"
     halves = ""
     outputs = {"items": BenchmarkItem, "dropped": Dropped}
     located = frozenset({"paths"})
 
-    paths: Strings = ()
+    paths: Places = ()
     """Files, or folders that are searched for them. A benchmark is named by its file, or folder where that says more."""
 
     def external(self) -> str:
@@ -34,12 +38,17 @@ class Register(Stage):
 
     def files(self) -> list[Path]:
         """All benchmark files, in order; `SettingsError` for paths that are not there."""
-        missing = [p for p in self.paths if not Path(p).expanduser().exists()]
-        if missing:
-            raise SettingsError("\n".join(f"register.paths: no file or folder {p!r}" for p in missing))
         found: list[Path] = []
-        for path in (Path(p).expanduser() for p in self.paths):
-            found += [path] if path.is_file() else sorted(f for f in path.rglob("*") if _is_table(f))
+        problems: list[str] = []
+        for path in map(Path, self.paths):
+            tables = [path] if path.is_file() else sorted(f for f in path.rglob("*") if _is_table(f, path))
+            if not path.exists():
+                problems.append(f"register.paths: no file or folder {str(path)!r}")
+            elif not tables:
+                problems.append(f"register.paths: no {', '.join(SUFFIXES)} in the folder {str(path)!r}")
+            found += tables
+        if problems:
+            raise SettingsError("\n".join(problems))
         return found
 
     def run(self, inputs: Mapping[str, Reader], outputs: Outputs) -> None:  # noqa: ARG002 - reads no table
@@ -49,6 +58,8 @@ class Register(Stage):
         register(self.files(), outputs)
 
 
-def _is_table(file: Path) -> bool:
+def _is_table(file: Path, folder: Path) -> bool:
+    if any(part.startswith(".") for part in file.relative_to(folder).parts):  # a cache, or another system's remarks
+        return False
     suffixes = file.suffixes[-2:] if file.suffix == ".gz" else file.suffixes[-1:]
-    return file.is_file() and bool(suffixes) and suffixes[0] in (".jsonl", ".json", ".csv")
+    return file.is_file() and bool(suffixes) and suffixes[0] in SUFFIXES

@@ -27,6 +27,7 @@ class Semantic(Stage):
     """
 
     name = "semantic"
+    undivided = "a part alone cannot see the others' documents"
     inputs = {"documents": Document, "sketches": Sketch, "embeddings": Embedding}
     outputs = {
         "documents": Document,

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from schemas.corpus import Certificate, Duplicate
 from schemas.table import ContractError
-from stages.base import SettingsError, num_workers
+from stages.base import num_workers
 from stages.dedup.certificate import clopper_pearson
 from stages.dedup.spill import Spill, scratch
 from stages.dedup.take import take
@@ -43,8 +43,6 @@ class Work:
 
 def semantic(stage: Semantic, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     """Do the stage's work; see `Semantic`."""
-    if outputs.shard[1] != 1:
-        raise SettingsError("semantic: a part alone cannot see the others' documents: run it as one shard")
     documents = inputs["documents"]
     with scratch(outputs.folder) as folder, threadpool_limits(1, "blas"), ThreadPoolExecutor(num_workers()) as pool:
         vectors = write_vectors(documents, inputs["embeddings"], folder / "vectors")

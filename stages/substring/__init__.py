@@ -17,6 +17,7 @@ class Substring(Stage):
     """
 
     name = "substring"
+    undivided = "a part alone cannot see the others' documents"
     inputs = {"documents": Document}
     outputs = {"documents": Document, "passages": Passage, "spans": RepeatedSpan, "dropped": Dropped}
     packages = ("numpy", "numba")

@@ -49,8 +49,6 @@ class Work:
 
 def substring(stage: Substring, documents: Reader, outputs: Outputs) -> None:
     """Do the stage's work; see `Substring`."""
-    if outputs.shard[1] != 1:
-        raise SettingsError("substring: a part alone cannot see the others' documents: run it as one shard")
     pa.set_memory_pool(pa.system_memory_pool())  # gives back what is freed
     with scratch(outputs.folder) as folder:
         work = Work(stage, documents, outputs, folder)

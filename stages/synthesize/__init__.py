@@ -19,6 +19,7 @@ class Synthesize(Stage):
     """Make rows for post-training and evaluation out of documents, each row led back to its document."""
 
     name = "synthesize"
+    undivided = "wrong values are taken from the whole corpus"
     inputs = {"documents": Document, "tokenized": TokenizedDocument}
     halves = ""
     outputs = {"conversations": Conversation, "preferences": Preference, "questions": Question}

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from schemas.corpus import Document
 from schemas.tokens import Fertility, SplitRule, Tokenizer
-from stages.base import SettingsError, Stage, Strings
+from stages.base import Place, Places, SettingsError, Stage
 from stages.stream.vocabulary import SPECIAL_TOKENS
 from stages.tables import Outputs, Reader
 
@@ -25,13 +25,14 @@ class TrainTokenizer(Stage):
     """
 
     name = "train_tokenizer"
+    undivided = "one tokenizer is made of all documents"
     inputs = {"documents": Document}
     outputs = {"tokenizer": Tokenizer, "split": SplitRule, "fertility": Fertility}
     shares = ("stream",)
     packages = ("numpy", "tokenizers")
     located = frozenset({"tokenizer", "compare"})
 
-    tokenizer: str = ""
+    tokenizer: Place = ""
     """A `tokenizer.json` (Hugging Face format) to use; empty: train one on the training documents."""
     vocab_size: Annotated[int, Field(ge=MIN_VOCAB, le=1 << 20)] = 2048
     """Most tokens that training may make; a small corpus may give fewer. Unused with a given tokenizer."""
@@ -48,7 +49,7 @@ class TrainTokenizer(Stage):
     seed: int = 0
     fertility_bytes: Annotated[int, Field(ge=0)] = 4 << 20
     """Most text of a source that fertility is measured on, held-out documents first; 0: none."""
-    compare: Strings = ()
+    compare: Places = ()
     """Other `tokenizer.json` files to measure beside, known by their file's name or, if that is usual, their folder's."""
 
     @model_validator(mode="after")
@@ -67,7 +68,7 @@ class TrainTokenizer(Stage):
 
     def files(self) -> list[tuple[str, Path]]:
         """Names and places of the given files, the tokenizer itself first."""
-        paths = [Path(f).expanduser() for f in (self.tokenizer, *self.compare) if f]
+        paths = [Path(f) for f in (self.tokenizer, *self.compare) if f]
         return [(p.parent.resolve().name if p.name == "tokenizer.json" else p.stem, p) for p in paths]
 
     def external(self) -> str:

@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from schemas.table import ContractError
 from schemas.tokens import SplitRule, Tokenizer
-from stages.base import SettingsError
 from stages.stream.split import Draws, Mask, draw, held_out, split_rule
 from stages.stream.vocabulary import load, num_ids, special_id
 from stages.tables import Outputs, Reader
@@ -40,8 +39,6 @@ class Corpus(NamedTuple):
 
 def train_tokenizer(stage: TrainTokenizer, documents: Reader, outputs: Outputs) -> None:
     """Do the stage's work; see `TrainTokenizer`."""
-    if outputs.shard[1] != 1:
-        raise SettingsError("train_tokenizer: one tokenizer is made of all documents: run it as one shard")
     if not documents.num_rows:
         words = "no document to train on: look at what the stages before dropped"
         raise ContractError(str(documents.folder), [words])

@@ -187,12 +187,18 @@ def test_unfinished_inputs(recipe, root) -> None:
 
 
 def test_recipes_that_are_none(tmp_path) -> None:
-    """A missing file and a file without `workflow` are settings errors."""
+    """A missing file, one without `workflow`, one of settings and one that is not Python are settings errors that say so."""
     with pytest.raises(SettingsError, match="no such recipe"):
         load_recipe(tmp_path / "x.py", tmp_path, {})
     (tmp_path / "y.py").write_text("")
     with pytest.raises(SettingsError, match="has a function"):
         load_recipe(Path(tmp_path / "y.py"), tmp_path, {})
+    (tmp_path / "z.py").write_text("def workflow(run):\n    return run(\n")
+    with pytest.raises(SettingsError, match=r"z\.py, line 2: .*was never closed"):
+        load_recipe(tmp_path / "z.py", tmp_path, {})
+    (tmp_path / "settings.toml").write_text("")
+    with pytest.raises(SettingsError, match="settings go in by --settings"):
+        load_recipe(tmp_path / "settings.toml", tmp_path, {})
 
 
 def test_a_stage_may_be_asked_for(tmp_path) -> None:

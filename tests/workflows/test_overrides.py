@@ -38,7 +38,18 @@ def test_files_and_precedence(tmp_path, name, text) -> None:
     assert read_overrides(["a.x=9"], tmp_path / name) == {"a": {"x": 9, "y": 2}}
 
 
-@pytest.mark.parametrize(("name", "text"), [("s.toml", "x ="), ("s.json", "{"), ("s.toml", "x = 1")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("s.toml", "x ="),
+        ("s.json", "{"),
+        ("s.toml", "x = 1"),
+        ("s.json", "[]"),
+        ("s.json", "3"),
+        ("s.json", '{"a": 1}'),
+        ("s.yaml", "a: {x: 1}"),
+    ],
+)
 def test_bad_files(tmp_path, name, text) -> None:
     """A file that does not parse, or holds no table a stage, is refused by name."""
     (tmp_path / name).write_text(text)
@@ -46,6 +57,8 @@ def test_bad_files(tmp_path, name, text) -> None:
         read_overrides([], tmp_path / name)
     with pytest.raises(SettingsError, match="no such file"):
         read_overrides([], tmp_path / "missing.toml")
+    with pytest.raises(SettingsError, match="is a directory; expected a TOML or JSON file"):
+        read_overrides([], tmp_path)
 
 
 def test_shards_are_numbers_by_stage() -> None:

@@ -100,6 +100,16 @@ ABSTRACT = {
             ("own", "own:1", "Q?", ["x", "y"], "y", ""),
         ),
         ("own.json", json.dumps([{"question": "Q?", "answer": "y"}]), ("own", "own:1", "Q?", [], "y", "")),
+        (
+            "own.jsonl",
+            '{"question": "A\u2028B\u0085C\x7f?", "answer": "y"}\r\n',
+            ("own", "own:1", "A\u2028B\u0085C\x7f?", [], "y", ""),
+        ),
+        (
+            "own.jsonl",
+            lines({"question": "Kept secret?", "answer": None}),
+            ("own", "own:1", "Kept secret?", [], "", ""),
+        ),
     ],
 )
 def test_layouts(tmp_path, name: str, text: str | bytes, expected: tuple[Any, ...]) -> None:
@@ -120,6 +130,14 @@ def test_layouts(tmp_path, name: str, text: str | bytes, expected: tuple[Any, ..
         ("a.jsonl", lines({"question": None, "answer": "x"}), "incomplete item"),
         ("a.jsonl", lines({"question": "Q?", "choices": ["x"], "answer": 4}), "incomplete item"),
         ("a.csv", "Q?,a,b,c,d,Z\n", "incomplete item"),
+        ("a.csv", "Q?,a,b,c,d,\n", "incomplete item"),
+        ("a.csv", "Q?,a,b,c,d,BC\n", "incomplete item"),
+        ("a.jsonl", lines({"question": "Q?", "choices": ["x", "y"], "answer": -1}), "incomplete item"),
+        ("a.jsonl", lines({"question": "Q?", "choices": ["x", "y"], "answer": None}), "incomplete item"),
+        ("a.json", json.dumps({"9": {**ABSTRACT["9"], "final_decision": "YES"}}), "incomplete item"),
+        ("a.json", json.dumps({"version": "1.0"}), "unknown layout"),
+        ("a.json", json.dumps("a word"), "unknown layout"),
+        ("a.json", "null", "unknown layout"),
         ("a.jsonl", lines(ARC, ARC), "same id"),
     ],
 )
@@ -167,7 +185,21 @@ def test_other_files_are_left_alone(tmp_path) -> None:
     """A folder's licences and pages are no benchmarks."""
     write(tmp_path / "files", "LICENSE", "MIT")
     write(tmp_path / "files", "README.md", "# x")
-    assert registered(tmp_path / "files", tmp_path / "out") == ([], Counter())
+    write(tmp_path / "files", "._arc.jsonl", b"\x00\x05\x16\x07")
+    write(tmp_path / "files", ".cache/arc.jsonl", "{")
+    write(tmp_path / "files", "arc.jsonl", lines(ARC))
+    items, dropped = registered(tmp_path / "files", tmp_path / "out")
+    assert ([i.item_id for i in items], dropped) == (["M_1"], Counter())
+
+
+def test_a_folder_without_a_table_is_refused(tmp_path) -> None:
+    """A folder in which there is nothing to read is a mistake, not a benchmark that nothing contaminates."""
+    write(tmp_path / "files", "README.md", "# x")
+    write(tmp_path / "more", "arc.parquet", "PAR1")
+    with pytest.raises(SettingsError) as error:
+        Register(paths=(str(tmp_path / "files"), str(tmp_path / "more"), str(tmp_path / "none"))).external()
+    assert str(error.value).count("no .jsonl, .json, .csv in the folder") == 2
+    assert "no file or folder" in str(error.value)
 
 
 def test_the_real_benchmarks(tmp_path) -> None:

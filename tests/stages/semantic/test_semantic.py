@@ -229,7 +229,7 @@ def test_a_part_alone_is_refused(corpus: Corpus, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as stop:
         main(Semantic, [*corpus.flags(corpus.folder / "out"), "--shard", "0/2"])
     assert stop.value.code == 2
-    assert "run it as one shard" in capsys.readouterr().err
+    assert "runs as one shard" in capsys.readouterr().err
 
 
 def test_nothing_is_lost(corpus: Corpus) -> None:

@@ -142,4 +142,4 @@ def test_many_documents_in_many_files(tmp_path: Path, monkeypatch) -> None:
 def test_parts_are_refused(tmp_path: Path, capsys) -> None:
     """A shard alone cannot know what the others have."""
     assert run(table(tmp_path / "in", [prose(0)]), tmp_path / "out", "--shard", "0/2") == 2
-    assert "run it as one shard" in capsys.readouterr().err
+    assert "runs as one shard" in capsys.readouterr().err
