@@ -11,8 +11,11 @@ documents (below about 20) the error is itself uncertain, and exp is taken as st
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+
+LARGEST = math.log(sys.float_info.max)
 
 
 def ratio_and_error(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[float, float | None]:
@@ -26,8 +29,13 @@ def ratio_and_error(numerators: Sequence[float], denominators: Sequence[float]) 
 
 
 def perplexity(log_likelihoods: Sequence[float], sizes: Sequence[float]) -> tuple[float, float | None]:
-    """exp(r) and its standard error; `sizes` are words or bytes, a document each."""
+    """exp(r) and its standard error; `sizes` are words or bytes, a document each.
+
+    Text without spaces is one word, whose perplexity may be more than a float holds: then infinity, with no error.
+    """
     ratio, error = ratio_and_error([-x for x in log_likelihoods], sizes)
+    if ratio > LARGEST:
+        return math.inf, None
     return math.exp(ratio), None if error is None else math.exp(ratio) * error
 
 

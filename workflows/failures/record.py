@@ -52,7 +52,7 @@ def append(folder: Path, failure: Failure) -> None:
 def read(folder: Path) -> list[Failure]:
     """All failures of a stage, oldest first; a line that was cut short is left out."""
     try:
-        lines = (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (folder / FILE).read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     return [failure for line in lines if (failure := _parse(line)) is not None]

@@ -73,3 +73,23 @@ def test_lm_eval_reads_the_definition_as_yaml(tmp_path: Path, name: str) -> None
     assert TaskManager(include_path=str(tmp_path), include_defaults=False).all_tasks == [name]
     loaded = load_yaml(tmp_path / f"{name}.yaml")
     assert loaded["output_type"] in ("multiple_choice", "loglikelihood_rolling")
+
+
+def test_benchmarks_of_like_names_keep_their_items(tmp_path: Path) -> None:
+    """Names that differ in a sign that a file's name may not have are different files, and plain ones are as they are."""
+    names = [f"benchmark:{n}" for n in ("arc", "arc easy", "arc_easy", "arc/easy", "arc:easy", "ärc", "a.b-c")]
+    given = [write_task(tmp_path, name, [{"prompt": name}], tmp_path / "cache") for name in names]
+    files = [Path(g["dataset_kwargs"]["data_files"]["test"]) for g in given]
+    assert [json.loads(f.read_text())["prompt"] for f in files] == names
+    assert {"benchmark_arc.jsonl", "benchmark_a.b-c.jsonl", "benchmark_arc_easy.jsonl"} <= {f.name for f in files}
+
+
+def test_a_text_that_is_one_word_does_not_end_a_run(tmp_path: Path) -> None:
+    """What lm-eval is told to make of the samples holds for a word of ten thousand letters; its own command's file is standard."""
+    from lm_eval.api import metrics
+
+    given = write_task(tmp_path, PERPLEXITY, [{"text": "x"}], tmp_path / "cache")
+    for metric in given["metric_list"]:
+        assert getattr(metrics, metric["aggregation"])([(-50_000.0, 1)]) > 0
+    stored = json.loads((tmp_path / f"{PERPLEXITY}.yaml").read_text())
+    assert [m["aggregation"] for m in stored["metric_list"]].count("weighted_perplexity") == 2

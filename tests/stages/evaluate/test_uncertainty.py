@@ -85,3 +85,13 @@ def test_no_unigram_model_beats_the_bound(texts: list[list[int]]) -> None:
 def test_unigram_bits_of_a_fair_coin() -> None:
     """Two tokens equally often are one bit each: 8 tokens over 4 bytes are 2 bits a byte."""
     assert unigram_bits([[0, 1, 0, 1], [1, 1, 0, 0]], 4) == pytest.approx(2.0)
+
+
+def test_a_perplexity_past_all_floats_is_infinite() -> None:
+    """Text without spaces is one word of thousands of nats: infinity, without an error; the bits of it are exact."""
+    assert perplexity([-50_000.0, -40_000.0], [1, 1]) == (math.inf, None)
+    assert perplexity([-50_000.0], [1]) == (math.inf, None)
+    value, error = perplexity([-709.0, -709.5], [1, 1])
+    assert math.isfinite(value)
+    assert error is not None
+    assert bits([-50_000.0], [1])[0] == pytest.approx(50_000 / math.log(2), rel=1e-15)
