@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        errors.print(f"{error.strerror}: {error.filename}", markup=False)
+        errors.print(f"{error.strerror}: {error.filename}" if error.filename else str(error), markup=False)
         code = EXIT_FAILED
     except KeyboardInterrupt:
         errors.print("interrupted: the same command goes on from here", markup=False)

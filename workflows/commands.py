@@ -16,7 +16,7 @@ from stages.base import PACKAGE_ROOT, SettingsError, Stage
 from stages.deploy.stop import alive
 from stages.deploy.stop import stop as stop_server
 from workflows.base import Node, Selection, load_recipe, unfinished_inputs
-from workflows.endpoints import all_endpoints, answer, curl, read_endpoints
+from workflows.endpoints import all_endpoints, answer, by_machine, curl, read_endpoints
 from workflows.estimate import copies, estimate
 from workflows.explain import explain_all
 from workflows.failures.policy import Policies, read_policies
@@ -167,22 +167,28 @@ def forget(options: argparse.Namespace, console: Console) -> int:
 
 def ask(options: argparse.Namespace, console: Console) -> int:
     """`parsl ask`: one question to the newest living server, and its answer."""
-    living = [e for e in all_endpoints(load_site(options.site).root) if alive(e)]
+    here, elsewhere = by_machine(all_endpoints(load_site(options.site).root))
+    living = [e for e in here if alive(e)]
     if not living:
-        console.print("no server is running: parsl run --only deploy --force starts one again")
-        return 0
+        for endpoint in elsewhere:
+            console.print(f"{endpoint.url} is a server on {endpoint.host}: ask it there", markup=False)
+        console.print("no server is running here: parsl run --only deploy --force starts one again")
+        return 1
     prompt = options.prompt or living[-1].prompt
     console.print(f"{prompt}\n{answer(living[-1], prompt)}", markup=False)
     return 0
 
 
 def stop(options: argparse.Namespace, console: Console) -> int:
-    """`parsl stop`: end every server under the site's root that is still alive."""
-    ended = [e for e in all_endpoints(load_site(options.site).root) if stop_server(e)]
+    """`parsl stop`: end every server under the site's root that is still alive on this machine."""
+    here, elsewhere = by_machine(all_endpoints(load_site(options.site).root))
+    ended = [e for e in here if stop_server(e)]
     for endpoint in ended:
         console.print(f"stopped {endpoint.model} at {endpoint.url}")
+    for endpoint in elsewhere:
+        console.print(f"{endpoint.url} was started on {endpoint.host}: say parsl stop there", markup=False)
     if not ended:
-        console.print("no server is running")
+        console.print("no server is running here")
     return 0
 
 
@@ -271,6 +277,9 @@ def _finish(nodes: Sequence[Node], options: argparse.Namespace, console: Console
 
 
 def _print_endpoint(endpoint: Endpoint, node: Node, console: Console) -> None:
+    if by_machine([endpoint])[1]:
+        console.print(f"server    {endpoint.url} on {endpoint.host}  (parsl ask and parsl stop: there)", markup=False)
+        return
     if not alive(endpoint):
         console.print(f"server    stopped; start it again: parsl run --only {node.name} --force", markup=False)
         return

@@ -3,9 +3,12 @@
 import contextlib
 import json
 import shlex
+import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 
 from schemas.manifest import NAME, Manifest
 from schemas.serving import Endpoint
@@ -32,6 +35,15 @@ def read_endpoints(folder: Path) -> list[Endpoint]:
     return []
 
 
+def by_machine(endpoints: Iterable[Endpoint]) -> tuple[list[Endpoint], list[Endpoint]]:
+    """Those of this machine, whose processes can be looked at, and those of others that share its file system."""
+    here: list[Endpoint] = []
+    elsewhere: list[Endpoint] = []
+    for endpoint in endpoints:
+        (here if endpoint.host == socket.gethostname() else elsewhere).append(endpoint)
+    return here, elsewhere
+
+
 def request(endpoint: Endpoint, prompt: str) -> tuple[str, str]:
     """Address and JSON body of a chat request."""
     message = {"role": "user", "content": prompt}
@@ -46,9 +58,17 @@ def curl(endpoint: Endpoint) -> str:
 
 
 def answer(endpoint: Endpoint, prompt: str) -> str:
-    """What the model answers."""
+    """What the model answers; `OSError` if it does not."""
     url, body = request(endpoint, prompt)
     headers = {"Content-Type": "application/json"}
     post = urllib.request.Request(url, data=body.encode(), headers=headers)  # noqa: S310 - our own address
-    with urllib.request.urlopen(post, timeout=TIMEOUT_SECONDS) as reply:  # noqa: S310
-        return str(json.load(reply)["choices"][0]["message"]["content"])
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before one's own machine
+    try:
+        with direct.open(post, timeout=TIMEOUT_SECONDS) as reply:
+            return str(json.load(reply)["choices"][0]["message"]["content"])
+    except (OSError, HTTPException, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it is the reply too
+        raise OSError(
+            f"no answer from {url}: {error}; parsl run --only deploy --force starts the server again"
+        ) from None
