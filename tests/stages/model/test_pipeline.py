@@ -4,18 +4,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.distributed.pipelining import PipelineStage, Schedule1F1B
-from torch.nn.functional import cross_entropy
 
 from stages.base import SettingsError
 from stages.model.checkpoint import INDEX, Index
 from stages.model.distributed import World, joined, said
 from stages.model.engine import make_engine
-from stages.model.network import IGNORED, Network
+from stages.model.network import Network
 from stages.model.parallelize import Parallelism, lay_out
 from stages.model.pipelined import PipelinedEngine
 from tests.stages.model import ranks
+from tests.stages.model.torch_pipeline import torch_passes
 from tests.stages.model.training import SIZES, VOCABULARY, Way, digest, make, resumed, share, train, trained
 
 DEEP = replace(SIZES, num_layers=4)
@@ -70,50 +68,24 @@ def test_every_pipeline_is_one_process(
             assert [s[1] for s in steps] == pytest.approx([e[1] for e in plain[like]], rel=1e-4), way
 
 
-class Part(nn.Module):
-    """One stage of ours, as torch's pipelines take it."""
-
-    def __init__(self, engine: PipelinedEngine) -> None:
-        super().__init__()
-        self.network, self.rank = engine.network, engine.stages.rank
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The residual stream, or the logits."""
-        stages = self.network.forward
-        made: Tensor = stages._through(self.rank, inputs, None)  # type: ignore[attr-defined]
-        return made if self.rank == 0 else self.network.head(self.network.norm(made))
-
-
-def beside_torch(world: World) -> tuple[float, float, float]:
-    """Loss by us and by torch's own 1F1B, and the largest difference of a gradient, on this rank."""
-    engine = make(world, replace(over("untied")[1], z_loss=0.0))
+def beside_torch(world: World, each: int) -> tuple[float, float, float]:
+    """Loss by us and by torch's own pipeline on the last stage, and the largest difference of a gradient, on this rank."""
+    engine = make(world, replace(over("untied", stages_per_rank=each)[1], z_loss=0.0))
     assert isinstance(engine, PipelinedEngine)
     batch = share(engine, 1)
     taken = engine.measure(batch, 1)
     ours = {name: gradient.clone() for name, gradient in engine._local_gradients().items()}
     engine.discard()
-    num_micro, device = engine.num_micro(batch), torch.device("cpu")
-    stage = PipelineStage(Part(engine), world.rank, 2, device, group=engine.layout.pipeline)
-
-    def loss_of(logits: Tensor, targets_BT: Tensor) -> Tensor:
-        total = cross_entropy(logits.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum")
-        return total / taken.num_tokens
-
-    schedule = Schedule1F1B(stage, num_micro, loss_of, scale_grads=False)
-    losses: list[Tensor] = []
-    if world.rank == 0:
-        schedule.step(batch.inputs_BT)
-    else:
-        schedule.step(target=batch.targets_BT, losses=losses)
+    loss = torch_passes(engine, batch, taken.num_tokens)()
     theirs = engine._local_gradients()
     assert ours.keys() == theirs.keys()
-    return taken.loss, float(sum(losses)), max(float((ours[n] - theirs[n]).abs().max()) for n in ours)
+    return taken.loss, loss, max(float((ours[n] - theirs[n]).abs().max()) for n in ours)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
-def test_gradients_are_those_of_torchs_pipeline() -> None:
+@pytest.mark.parametrize("each", [1, 2])
+def test_gradients_are_those_of_torchs_pipeline(each: int) -> None:
     """One batch through the same stages by `torch.distributed.pipelining`: the same loss, and gradients to fp32's precision."""
-    found = ranks.run(2, beside_torch)
+    found = ranks.run(2, beside_torch, each)
     assert found[0][0] == found[1][0] == pytest.approx(found[1][1], rel=1e-6)
     assert max(difference for _, _, difference in found) < 1e-7
 

@@ -5,17 +5,34 @@ from typing import Any
 import pytest
 
 from stages.pretrain import Pretrain
+from stages.stream.loader import Batch, Loader
 from tests.stages.model import ranks
 from tests.stages.model.token_files import TokenTables
 from tests.stages.pretrain.conftest import Start, command_line, exit_code
 from tests.stages.pretrain.launch import rows
 
+AT, BAD = 42, (1, 4, 6)  # the step whose sequences (from 0) hold garbage
 DEEP = {"depth": 2, "mask_documents": True, "monitor_every": 4, "z_loss": 1e-4}
 
 
 def started(arguments: list[str]) -> int:
     """Run the stage in this process, which is one rank of several."""
     return exit_code(Pretrain, arguments)
+
+
+def spoiled(arguments: list[str]) -> int:
+    """The same, with some sequences of one step made of other ids than the tokenizer's."""
+    read = Loader.batch
+
+    def batch(self: Loader, step: int) -> Batch:
+        found = read(self, step)
+        if step == AT:
+            found.tokens_BT[list(BAD)] = (found.tokens_BT[list(BAD)] * 7 + 13) % 300
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loader, "batch", batch)
+        return started(arguments)
 
 
 @pytest.mark.slow
@@ -38,3 +55,21 @@ def test_a_run_goes_on_over_a_pipeline(tokens: TokenTables, pretrain: Start, tmp
     assert last == pytest.approx({r["tensor"]: r["largest"] for r in two if r["step"] == 12}, rel=1e-4)
     model = "huggingface/model.safetensors"
     assert (tmp_path / "two" / model).stat().st_size == (tmp_path / "one" / model).stat().st_size
+
+
+@pytest.mark.slow
+def test_a_bad_batch_is_explained_over_a_pipeline(tokens: TokenTables, tmp_path: Path) -> None:
+    """Sequences are measured one by one, state is looked through on every stage, and the run goes back, all ranks alike."""
+    settings = {
+        "depth": 2,
+        "pipeline_parallel": 2,
+        "on_spike": "rollback",
+        "keep_checkpoints": 20,
+        "validate_every": 30,
+    }
+    line = command_line(tokens, tmp_path / "out", {**settings, "index": {"num_steps": 48}})
+    assert ranks.run_apart(2, spoiled, line) == [0, 0]
+    (event,) = rows(tmp_path / "out", "spikes")
+    assert (event["step"], event["cause"], event["action"], event["restart_step"]) == (AT, "data", "rollback", 40)
+    assert [(s["step"], s["sequence"] - 1) for s in event["suspects"] if s["left_out"]] == [(AT, bad) for bad in BAD]
+    assert [r["step"] for r in rows(tmp_path / "out", "steps")] == list(range(1, 49))
