@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format stub base image test-containers test-slurm test-remote test-chaos clean
+.PHONY: help install demo test lint format stub base image test-containers test-slurm test-remote test-chaos test-compile clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,9 @@ test-remote: $(STAMP) ## runs through Globus Compute's own client and a loopback
 
 test-chaos: $(STAMP) ## 25 faults injected into runs on simulated machines: each ends right or in a clear stop (slow)
 	BOREALIS_LONG_TESTS=1 $(BIN)/python -m pytest -q -rs tests/workflows/simulate/test_chaos.py
+
+test-compile: $(STAMP) ## layouts with compiled layers against one process (slow; needs a C++ compiler)
+	BOREALIS_LONG_TESTS=1 $(BIN)/python -m pytest -q -rs tests/stages/model/test_parallelize.py
 
 clean: ## remove runs, the demo corpus and caches; keeps .venv
 	rm -rf runs build examples/corpus examples/corpus-truth .mypy_cache .ruff_cache .pytest_cache

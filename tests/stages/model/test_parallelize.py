@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from stages.model.parallelize import Parallelism
+from tests.long import when_asked
 from tests.stages.model import ranks
 from tests.stages.model.training import SIZES, Way, trained
 
@@ -28,6 +29,14 @@ FOUR = [
 ]
 
 
+COMPILED = [
+    Way(Parallelism(compile=True)),
+    Way(Parallelism(compile=True, zero_stage=1)),
+    Way(Parallelism(compile=True, pipeline_parallel=2)),
+    Way(Parallelism(compile=True, checkpoint_activations=True)),
+]
+
+
 @pytest.fixture(scope="module")
 def plain() -> dict[bool, list[tuple[float, float]]]:
     """Twenty steps of one process, without and with documents."""
@@ -36,7 +45,9 @@ def plain() -> dict[bool, list[tuple[float, float]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "ways"), [(2, TWO), (4, FOUR)])
+@pytest.mark.parametrize(
+    ("size", "ways"), [(2, TWO), (4, FOUR), pytest.param(2, COMPILED, marks=when_asked("test-compile"))]
+)
 def test_every_layout_is_one_process(size: int, ways: list[Way], plain: dict[bool, list[tuple[float, float]]]) -> None:
     """20 steps on 2 and on 4 ranks, under every layout: on all ranks the losses of one process to 1e-6, and the norms."""
     for answer in ranks.run(size, trained, ways):
