@@ -143,9 +143,10 @@ def test_what_is_refused(machine: Path, capsys: pytest.CaptureFixture[str], monk
     assert "--nodes 9: the job has 5 node(s)" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["--nodes", "2", "--"])
-    monkeypatch.delenv("PBS_NODEFILE")
-    with pytest.raises(SettingsError, match="PBS_NODEFILE is not set"):
-        nodes_of_job()
+    with monkeypatch.context() as outside:  # undone before the machine is gone, not after
+        outside.delenv("PBS_NODEFILE")
+        with pytest.raises(SettingsError, match="PBS_NODEFILE is not set"):
+            nodes_of_job()
 
 
 @pytest.mark.parametrize("site", ["aurora", "polaris"])
