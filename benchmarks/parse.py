@@ -271,7 +271,7 @@ def kept(rows: Sequence[Labelled]) -> Iterator[Comparison]:
             mine,
             rule,
             "share",
-            mine / max(rule, 1e-9),
+            mine / max(rule, 1e-3),
             None,
         )
 
