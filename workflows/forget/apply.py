@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from schemas.corpus import DedupFile, Document, Duplicate, SourceFile
 from schemas.manifest import NAME, Manifest, Output
 from schemas.table import sha256_file
 from schemas.tokens import TokenizedDocument, TokenShard
 from stages.parse import times
-from stages.tables import Reader
 from workflows.base import Node
 from workflows.forget import index, tables, tokens
-from workflows.forget.plan import Plan, rows_of
+from workflows.forget.plan import Plan
 
 
 def apply(nodes: Sequence[Node], plan: Plan) -> None:
@@ -105,9 +106,16 @@ def _returned(node: Node, plan: Plan) -> pa.Table:
 
 
 def _delete_files(node: Node, manifest: Manifest, plan: Plan) -> None:
-    """Files of the documents that lie in the output itself, unpacked from an archive."""
-    for name, output in manifest.outputs.items():
-        if output.contract == SourceFile.contract():
-            for row in rows_of(Reader(node.path / name, SourceFile), plan.ids):
-                if row["blob"] and not Path(row["blob"]["path"]).is_absolute():
-                    (node.path / row["blob"]["path"]).unlink(missing_ok=True)
+    """Files of the documents that lie in the output itself, unpacked from an archive.
+
+    No `Reader` reads a part that was rewritten already, in a takedown that was cut short before the manifest.
+    """
+    wanted = pa.array(sorted(plan.ids), pa.string())
+    parts = [
+        p for output in manifest.outputs.values() if output.contract == SourceFile.contract() for p in output.parts
+    ]
+    for part in parts:
+        table = pq.read_table(node.path / part.path, columns=["source_id", "blob"], partitioning=None)
+        for blob in table.filter(pc.is_in(table["source_id"], wanted))["blob"].to_pylist():
+            if blob and not Path(blob["path"]).is_absolute():
+                (node.path / blob["path"]).unlink(missing_ok=True)
