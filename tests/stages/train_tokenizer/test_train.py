@@ -203,8 +203,8 @@ def test_where_tokenizers_lie_does_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"compare": ["nowhere.json"]}, "no file nowhere.json"),
-        ({"tokenizer": "nowhere.json"}, "no file nowhere.json"),
+        ({"compare": ["nowhere.json"]}, "nowhere.json; give a tokenizer.json"),
+        ({"tokenizer": "nowhere.json"}, "nowhere.json; give a tokenizer.json"),
         ({"eod_token": "</s>"}, "expected one of <|endoftext|>"),
         ({"vocab_size": 263}, "train_tokenizer.vocab_size"),
         ({"validation_fraction": 1}, "train_tokenizer.validation_fraction"),
