@@ -1,7 +1,8 @@
 """Copies that are known by name: the same normalized text (exact), and the same work by DOI, arXiv id or title.
 
 Names are 128-bit digests, sorted outside memory, so equal ones lie side by side. A work's identifier is taken at its
-word unless more than `MAX_COPIES` documents carry it (a journal's issue, a data set's DOI on every page about it). A
+word unless more than `MAX_COPIES` documents carry it (a journal's issue, a data set's DOI on every page about it), those of
+earlier corpora counted. A
 title never is: "Editorial" is the title of many works. Documents that share only such a name are compared, and are
 copies if they share a tenth of their text (see `verify`); 5-grams of unrelated papers overlap by 3 % at most.
 """
@@ -72,24 +73,28 @@ def find_links(names: Names, segments: Sequence[Segment], folder: Path) -> Links
         contents.append(block)
         links["copies"].append(copies(block) + np.uint64(own.start))
         for segment in old:
-            links["old copies"].append(_numbered(known(block, segment.keys("contents"))[0], own, segment))
+            ours, theirs = known(block, segment.keys("contents"))
+            links["old copies"].append(_numbered(block[ours, 2], theirs, own, segment))
     works = KeyFile(folder / "works.npy", 3, names.works.num_records)
     for block in names.works.sorted():
         works.append(block)
-        for name, pairs_ in zip(("works", "doubtful"), same_work(block), strict=True):
+        keys = [segment.keys("works") for segment in old]
+        doubtful = is_doubtful(block, [block[:, 0], *(key[0] for key in keys)])
+        for name, pairs_ in zip(("works", "doubtful"), same_work(block, doubtful), strict=True):
             links[name].append(pairs_ + np.uint64(own.start))
-        for segment in old:
-            both, titles = known(block, segment.keys("works"))
-            links["works"].append(_numbered(both[~titles], own, segment))
-            links["doubtful"].append(_numbered(both[titles], own, segment))
+        for segment, key in zip(old, keys, strict=True):
+            ours, theirs = known(block, key)
+            both = _numbered(block[ours, 2], theirs, own, segment)
+            links["works"].append(both[~doubtful[ours]])
+            links["doubtful"].append(both[doubtful[ours]])
     found = {name: np.concatenate([*arrays, np.zeros((0, 2), np.uint64)]) for name, arrays in links.items()}
     same_text = np.concatenate([found["old copies"], found["copies"]])
     _, first = np.unique(same_text[:, 0], return_index=True)
     return Links(same_text[first], found["works"], found["doubtful"])
 
 
-def _numbered(both: U64, own: Segment, segment: Segment) -> U64:
-    return both + np.array([own.start, segment.start], np.uint64)
+def _numbered(rows: U64, old_rows: U64, own: Segment, segment: Segment) -> U64:
+    return np.column_stack([rows + np.uint64(own.start), old_rows + np.uint64(segment.start)])
 
 
 def digests_of_hex(names: pa.StringArray) -> U64:
@@ -117,22 +122,25 @@ def copies(block: U64) -> U64:
     return stars(block[:, 2], *groups(block[:, 0], block[:, 1]))
 
 
-def same_work(block: U64) -> tuple[U64, U64]:
+def is_doubtful(block: U64, carriers: Sequence[U64]) -> npt.NDArray[np.bool_]:
+    """Whether each name in a block of (high, low, row) proves nothing: a title, or one that too many documents carry.
+
+    `carriers` are the sorted high halves of the names of all corpora.
+    """
+    high = block[:, 0]
+    count = sum(np.searchsorted(c, high, side="right") - np.searchsorted(c, high, side="left") for c in carriers)
+    return (block[:, 1] & np.uint64(1)).astype(bool) | (np.asarray(count) > MAX_COPIES)
+
+
+def same_work(block: U64, doubtful: npt.NDArray[np.bool_]) -> tuple[U64, U64]:
     """Links that stand and pairs to be confirmed, each (n, 2), of the rows with a name in common in a sorted block."""
     starts, ends = groups(block[:, 0], block[:, 1])
-    doubtful = _is_title(block[starts, 1]) | (ends - starts > MAX_COPIES)
-    rows = block[:, 2]
-    links = stars(rows, starts[~doubtful], ends[~doubtful])
-    return links, pairs(rows, starts[doubtful], ends[doubtful])
+    ask, rows = doubtful[starts], block[:, 2]
+    return stars(rows, starts[~ask], ends[~ask]), pairs(rows, starts[ask], ends[ask])
 
 
-def known(block: U64, old: U64) -> tuple[U64, npt.NDArray[np.bool_]]:
-    """(row, old row) of the names in a sorted block that an earlier corpus' key file has; which of them are titles."""
+def known(block: U64, old: U64) -> tuple[npt.NDArray[np.int64], U64]:
+    """Places in a sorted block of (high, low, row) whose names an earlier corpus' key file has, beside the rows it has them in."""
     ours, theirs = matches(block[:, 0], old[0])
     equal = block[ours, 1] == old[1][theirs]
-    ours, theirs = ours[equal], theirs[equal]
-    return np.column_stack([block[ours, 2], old[2][theirs]]), _is_title(block[ours, 1])
-
-
-def _is_title(low: U64) -> npt.NDArray[np.bool_]:
-    return (low & np.uint64(1)).astype(bool)
+    return ours[equal], old[2][theirs[equal]]

@@ -124,7 +124,7 @@ def list_files(segments: Sequence[Segment], family: str) -> Iterator[DedupFile]:
     """Rows of the newest segment's index: the files of the earlier ones and its own."""
     *old, own = segments
     for segment in old:
-        folder = os.path.relpath(segment.folder, own.folder)
+        folder = os.path.relpath(segment.folder, own.folder.resolve())  # through a link, `..` leads elsewhere
         for row in segment.files.values():
             blob = row.blob.model_copy(update={"path": f"{folder}/{row.blob.path}"})
             yield row.model_copy(update={"folder": folder, "blob": blob})

@@ -34,8 +34,10 @@ def scratch(folder: Path) -> Iterator[Path]:
     found = folder / "scratch"
     shutil.rmtree(found, ignore_errors=True)  # of a run that was killed
     found.mkdir()
-    yield found
-    shutil.rmtree(found)
+    try:
+        yield found
+    finally:  # also where the disk is full, so that what comes next has room
+        shutil.rmtree(found)
 
 
 class Spill:

@@ -7,6 +7,7 @@
 5  path       in order of the alphabet, then doc_id: a choice has to be made, and always the same one
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ PREPRINT_DOIS = (  # arXiv, bioRxiv and medRxiv, ChemRxiv, OSF, Preprints, Resea
     "doi:10.21203/",
     "doi:10.2139/",
 )
+
+JOURNAL_DOI = re.compile(r"doi:10\.1101/[a-z]")  # 10.1101/gr.176677.114, where bioRxiv has 10.1101/2020.01.30.927871
 
 Rank = tuple[int, int, int, int, str, str]
 
@@ -50,6 +53,6 @@ def freedom(licence: str | None) -> int:
 def version(works: Sequence[str]) -> int:
     """2 for a published version, 0 for a preprint, 1 where the names of the work do not say."""
     dois = [w for w in works if w.startswith("doi:")]
-    if any(not d.startswith(PREPRINT_DOIS) for d in dois):
+    if any(not d.startswith(PREPRINT_DOIS) or JOURNAL_DOI.match(d) for d in dois):
         return 2
     return 0 if dois or any(w.startswith("arxiv:") for w in works) else 1

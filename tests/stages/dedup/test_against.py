@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.manifest import Manifest
+from schemas.table import ContractError
 from stages.base import SettingsError
 from stages.dedup import Dedup
 from tests.stages.dedup.corpora import Corpus, Maker, changed, doc_id, document, jaccard, lost, rows, text
@@ -100,6 +101,42 @@ def test_outputs_may_move(make: Maker, texts: list[str]) -> None:
     assert Dedup(against=(str(last),)).settings() == Dedup().settings()
     new = Corpus(moved / "new", [document(0, texts[0])]).sketch()
     assert kept(new.dedup(against=[str(last)])) == set()
+
+
+@pytest.mark.parametrize(("num_old", "num_new"), [(17, 1), (1, 17), (9, 9), (17, 17)])
+def test_an_identifier_of_too_many_proves_nothing_in_parts_either(make: Maker, num_old: int, num_new: int) -> None:
+    """A data set's DOI on more pages than one work has copies makes them no copies, though each corpus has few of them."""
+    documents = [document(i, text(i, 60), doi="10.5061/dryad.x") for i in range(num_old + num_new)]
+    old = make(documents[:num_old]).dedup()
+    new = make(documents[num_old:]).dedup(against=[str(old)])
+    assert kept(new) == {d.doc_id for d in documents[num_old:]}
+    again = document(99, changed(documents[0].text, 0.05, 1), doi="10.5061/dryad.x")
+    assert kept(make([again]).dedup(against=[str(new)])) == set()
+
+
+def test_an_index_by_a_link(make: Maker) -> None:
+    """Outputs under a linked folder (as `/eagle` is) are found again, from the third run on too, by link and without."""
+    texts = [text(i) for i in range(3)]
+    (make.folder / "a" / "b" / "disk").mkdir(parents=True)
+    (make.folder / "link").symlink_to(make.folder / "a" / "b" / "disk")
+    make.folder = make.folder / "link"
+    first = make([document(0, texts[0])]).dedup()
+    second = make([document(1, texts[1])]).dedup(against=[str(first)])
+    for given in (second, second.resolve()):
+        assert kept(make([document(i, t) for i, t in enumerate(texts)]).dedup(against=[str(given)])) == {doc_id(2)}
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_scratch_goes_also_when_a_run_fails(make: Maker, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """What was only needed for the work does not stay to fill the disk, however the run ends."""
+
+    def refuse(_: object) -> None:
+        raise ContractError("the certificate of this run", ["of a test"])
+
+    monkeypatch.setattr("stages.dedup.certificate.check", refuse if code else len)
+    corpus = make([text(i) for i in range(3)])
+    assert corpus.code(num_decoys=1) == code
+    assert not (corpus.folder / "out" / "scratch").exists()
 
 
 # ---- refusals

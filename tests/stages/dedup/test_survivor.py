@@ -76,6 +76,8 @@ def test_freedom(licence: str | None, expected: int) -> None:
         (["doi:10.1038/s41586-020-1"], 2),
         (["arxiv:2101.00001", "doi:10.1038/s41586-020-1"], 2),
         (["doi:10.1101/2020.01.01.000001"], 0),
+        (["doi:10.1101/036103"], 0),
+        (["doi:10.1101/gr.176677.114"], 2),
         (["arxiv:2101.00001", "title:of some work here"], 0),
         (["title:of some work here"], 1),
         ([], 1),
