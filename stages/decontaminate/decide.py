@@ -30,6 +30,7 @@ ANSWERED_LESS, SEMANTIC_LEAST = 0.1, 0.38
 MIN_ANSWER_LETTERS = 6  # an answer such as "yes" or "B" is near everything
 HYPHENATION = re.compile(r"-[ \t\r]*\n\s*(?=[^\W\d_])")
 NUMBER = re.compile(r"(?<![^\W_])\d+(?:[.,]\d+)*(?![^\W_])")  # a word of its own: the 0 of w0rd is a letter
+EDGES = re.compile(r"^\W+|\W+$")  # a stretch begins and ends with a word
 ONE_NUMBER = "\x01"  # stands for any number
 
 
@@ -82,7 +83,7 @@ class Judge:
 
     def _shape(self, number: int, stretch: str) -> Tier:
         text = needle(self.items[number])
-        if " ".join(text.split()) in " ".join(stretch.split()):
+        if " ".join(EDGES.sub("", text).split()) in " ".join(stretch.split()):
             return "verbatim"
         have = NUMBER.findall(stretch)
         return "folded" if all(n in have for n in NUMBER.findall(text)) else "masked"

@@ -2,8 +2,8 @@
 
 An item is its question; a short question says too little (`Which is true?`), so its answer is added. A trigram weighs the
 more, the fewer items have its words (the sum of the words' logarithms, as in retrieval); one that more than `MAX_ITEMS`
-items share is a phrase of the benchmarks' (`which of the following`) and weighs nothing. An item with fewer than
-`MIN_GRAMS` trigrams of its own cannot be told from chance and is reported as not looked for.
+items share is a phrase of the benchmarks' (`which of the following`) and weighs nothing; copies of an item count as one.
+An item with fewer than `MIN_GRAMS` trigrams of its own cannot be told from chance and is reported as not looked for.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def index(texts: Sequence[str]) -> Index:
     """The index of needles, numbered as they come."""
     hashes = [words(text).hashes for text in texts]
     distinct = [np.unique(gram_hashes(h)) for h in hashes]
-    every, counts = _unique(distinct)
+    every, counts = _unique([*{h.tobytes(): d for h, d in zip(hashes, distinct, strict=True)}.values()])
     kept = every[counts <= MAX_ITEMS]
     weights = _weights(hashes, kept)
     pairs = [(np.searchsorted(kept, d[np.isin(d, kept, assume_unique=True)]), i) for i, d in enumerate(distinct)]

@@ -3,12 +3,13 @@
 import random
 import re
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 
 import pyarrow as pa
 
 from schemas.evaluation import Planted
 
-MAX_ITEMS, STRETCH_CHARACTERS = 64, 4000
+NUM_PLANTED, STRETCH_CHARACTERS = 64, 4000
 LOOK_ALIKES = {
     "l": "1",
     "1": "l",
@@ -56,9 +57,12 @@ def plant(
     search: Callable[[pa.Array], list[tuple[int, int]]],
     fit: Sequence[int],
 ) -> list[Planted]:
-    """Plant a sample of those `needles` that are `fit` in `texts`; `search` returns (row, number of the needle) of what it finds."""
+    """Plant a sample of those `needles` that are `fit` in `texts`; `search` returns (row, number of the needle) of what it finds.
+
+    Where there are few, each is planted several times: one miss must not fail a run.
+    """
     draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    chosen = draw.sample(fit, min(MAX_ITEMS, len(fit)))
+    chosen = [*islice(cycle(draw.sample(fit, min(NUM_PLANTED, len(fit)))), NUM_PLANTED)]
     rows = []
     for name, (damage, required) in DAMAGES.items():
         planted = [_planted(damage(needles[i], draw), draw.choice(texts), draw) for i in chosen]

@@ -33,6 +33,7 @@ HALF = "A farmer keeps 16 ducks and sells the eggs at the market. How much does 
     [
         (f"Question 7. {DUCKS} (a)", "verbatim"),
         (DUCKS.replace(" ", "\n"), "verbatim"),
+        (DUCKS.rstrip("?"), "verbatim"),
         (DUCKS.replace("l", "1").replace("o", "0").replace("m", "rn"), "folded"),
         (DUCKS.replace("market", "mar-\nket"), "folded"),
         (DUCKS.replace("16", "23").replace("3", "5"), "masked"),

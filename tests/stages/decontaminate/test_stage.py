@@ -71,7 +71,7 @@ def test_contaminated_documents_go(tmp_path, corpus, items) -> None:
     assert "toy ducks (verbatim)" in dropped[0]["detail"]
     planted = pq.read_table(tmp_path / "out" / "planted").to_pylist()
     assert len(planted) == 3
-    assert all(p["num_planted"] == 4 for p in planted)
+    assert all(p["num_planted"] == 64 for p in planted)
 
 
 def test_spans_go(tmp_path, corpus, items) -> None:
@@ -125,7 +125,7 @@ def test_items_too_short_are_said(tmp_path, corpus, items, capsys) -> None:
 def test_what_was_not_found_is_counted(items) -> None:
     """A search that finds nothing is reported as that, below what is required."""
     rows = plant([i.question for i in items], [FILLER], 0, lambda _texts: [], [0, 1, 2])
-    assert [(r.num_planted, r.num_found) for r in rows] == [(3, 0)] * 3
+    assert [(r.num_planted, r.num_found) for r in rows] == [(64, 0)] * 3
     assert all(r.num_found < r.required * r.num_planted for r in rows)
 
 
@@ -133,7 +133,7 @@ def test_a_blind_search_stops_the_run(tmp_path, corpus, items, monkeypatch, caps
     """The stage exits with a contract error and leaves no manifest when its self-test fails."""
     monkeypatch.setattr(Search, "__call__", lambda _self, _texts: [])
     assert run(tmp_path / "out", *tables(tmp_path, corpus, items)) == 3
-    assert "0 of 4 planted items found" in capsys.readouterr().err
+    assert "0 of 64 planted items found" in capsys.readouterr().err
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
