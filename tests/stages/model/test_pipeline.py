@@ -42,8 +42,7 @@ FOUR = [
     over("tied", 4),
     over("tied"),
     over("untied", zero_stage=1, stages_per_rank=2),
-    over("mixed", zero_stage=2),
-    over("tied", zero_stage=3),
+    over("mixed", zero_stage=3),
     over("untied", tensor_parallel=2),
     over("tied", sequence_parallel=2),
 ]
@@ -122,12 +121,10 @@ def names() -> list[str]:
 
 @pytest.mark.slow
 def test_what_a_pipeline_saved_is_to_the_bit_what_is_loaded(tmp_path: Path) -> None:
-    """One process that reads a pipeline's checkpoint, and a pipeline that reads that, write the same numbers."""
-    four, one = over("tied", zero_stage=1)[1], PLAIN["tied"]
-    saved = ranks.run(4, resumed, four, tmp_path, 2)[0][1]
-    for size, way in ((1, one), (2, over("tied")[1])):
-        ranks.run(size, read_and_saved, way, tmp_path)
-        assert digest(tmp_path / "step-000002") == saved
+    """A pipeline of 2 without ZeRO that reads the checkpoint of a 2 x 2 with it writes the same numbers."""
+    saved = ranks.run(4, resumed, over("tied", zero_stage=1)[1], tmp_path, 2)[0][1]
+    ranks.run(2, read_and_saved, over("tied")[1], tmp_path)
+    assert digest(tmp_path / "step-000002") == saved
 
 
 def read_and_saved(world: World, way: Way, folder: Path) -> None:

@@ -67,9 +67,9 @@ def test_a_bad_batch_is_explained_over_a_pipeline(tokens: TokenTables, tmp_path:
         "keep_checkpoints": 20,
         "validate_every": 30,
     }
-    line = command_line(tokens, tmp_path / "out", {**settings, "index": {"num_steps": 48}})
+    line = command_line(tokens, tmp_path / "out", {**settings, "index": {"num_steps": 44}})
     assert ranks.run_apart(2, spoiled, line) == [0, 0]
     (event,) = rows(tmp_path / "out", "spikes")
     assert (event["step"], event["cause"], event["action"], event["restart_step"]) == (AT, "data", "rollback", 40)
     assert [(s["step"], s["sequence"] - 1) for s in event["suspects"] if s["left_out"]] == [(AT, bad) for bad in BAD]
-    assert [r["step"] for r in rows(tmp_path / "out", "steps")] == list(range(1, 49))
+    assert [r["step"] for r in rows(tmp_path / "out", "steps")] == list(range(1, 45))
