@@ -121,8 +121,9 @@ class Pretrain(Stage):
     """Attention stays inside documents; a document begins with the end token before it, as in validation."""
     validate_every: Count = 50
     """Steps from one measurement on held-out documents to the next; the last step is always measured."""
-    validation_tokens: Annotated[int, Field(ge=0)] = 1 << 17
-    """At most so many tokens of held-out documents are measured, in whole documents that `index.seed` chooses; 0: all of them."""
+    validation_tokens: Annotated[int, Field(ge=0)] = 1 << 16
+    """At most so many tokens of held-out documents are measured, in whole documents that `index.seed` chooses; 0: all of them.
+    A token that is measured costs a third of one that is learned from."""
     checkpoint_every: Count = 100
     keep_checkpoints: Count = 2
     keep_every: Annotated[int, Field(ge=0)] = 0
