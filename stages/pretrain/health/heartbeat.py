@@ -2,7 +2,7 @@
 
 Work is in phases (data, forward and backward, exchange, ...), each with a budget. A thread looks at the phase that is open:
 past its budget the stacks of all threads go to standard error and the process ends with exit status 70, so that a hang is
-seen, has a place in the code, and gives the nodes back. Waiting for other ranks is a phase of its own: the rank that is late
+seen, has a place in the code, and gives the nodes back. What is between phases (rows, curves, progress on a slow disk) has a budget too. Waiting for other ranks is a phase of its own: the rank that is late
 shows as the one that waits least. What it gives up: waiting inside a backward pass that exchanges gradients as it goes
 counts as that pass.
 """
@@ -30,6 +30,7 @@ BUDGET_SECONDS: dict[Work, float] = {
     "validation": 7200.0,
     "watching": 1800.0,
 }
+BETWEEN_SECONDS = 900.0  # of what is no phase: a few rows are written and shown
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Clock:
         self.step = 0
         self._open: list[tuple[Work, float]] = []  # since when, and what inner phases took
         self._inner: list[float] = []
+        self._closed = time.monotonic()
 
     @contextlib.contextmanager
     def phase(self, work: Work) -> Iterator[None]:
@@ -62,16 +64,22 @@ class Clock:
         try:
             yield
         finally:
+            self._closed = time.monotonic()  # before it is taken off: the watchdog may look in between
             _, started = self._open.pop()
-            whole = time.monotonic() - started
+            whole = self._closed - started
             self.spent[work].add(whole - self._inner.pop())
             if self._inner:
                 self._inner[-1] += whole
 
     @property
-    def now(self) -> tuple[Work, float] | None:
-        """The innermost open phase and since when; none between phases."""
-        return self._open[-1] if self._open else None
+    def now(self) -> tuple[Work | None, float]:
+        """The innermost open phase, or none between phases, and since when; any thread may ask."""
+        innermost = self._open[-1:]  # in one operation: it may close meanwhile
+        return innermost[0] if innermost else (None, self._closed)
+
+    def touch(self) -> None:
+        """What comes now is between phases, and has just begun."""
+        self._closed = time.monotonic()
 
     def take(self) -> dict[Work, Spent]:
         """What was spent since the last call."""
@@ -83,14 +91,16 @@ class Watchdog:
     """Ends the process when a phase of the clock is open for longer than its budget. A context manager."""
 
     def __init__(
-        self, clock: Clock, rank: int, budgets: Mapping[Work, float] | None = None, factor: float = 1.0
+        self, clock: Clock, rank: int, budgets: Mapping[Work | None, float] | None = None, factor: float = 1.0
     ) -> None:
         self.clock, self.rank = clock, rank
-        self.budgets = {work: factor * seconds for work, seconds in {**BUDGET_SECONDS, **(budgets or {})}.items()}
+        seconds: dict[Work | None, float] = {None: BETWEEN_SECONDS, **BUDGET_SECONDS, **(budgets or {})}
+        self.budgets = {work: factor * budget for work, budget in seconds.items()}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
+        self.clock.touch()
         self._thread.start()
         return self
 
@@ -100,16 +110,12 @@ class Watchdog:
 
     def late(self) -> str | None:
         """The phase that is over its budget, in words."""
-        found = self.clock.now
-        if found is None:
-            return None
-        work, since = found
+        work, since = self.clock.now
         seconds, budget = time.monotonic() - since, self.budgets[work]
         if seconds <= budget:
             return None
-        return (
-            f"rank {self.rank} has been in {work} of step {self.clock.step} for {seconds:.0f} s, allowed are {budget:g}"
-        )
+        where = f"in {work} of" if work else "between the phases of"
+        return f"rank {self.rank} has been {where} step {self.clock.step} for {seconds:.0f} s, allowed are {budget:g}"
 
     def _watch(self) -> None:
         while not self._stop.wait(min(5.0, min(self.budgets.values()) / 4)):
