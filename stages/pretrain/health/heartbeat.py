@@ -21,7 +21,7 @@ from schemas.health import Work
 
 EXIT_HANG = 70  # EX_SOFTWARE of sysexits.h: no launcher uses it for a kill
 WORK: tuple[Work, ...] = get_args(Work)
-BUDGET_SECONDS: dict[Work, float] = {
+BUDGET_SECONDS: dict[Work | None, float] = {
     "data": 900.0,  # a cold file system
     "forward_backward": 1800.0,  # the first one compiles
     "exchange": 1800.0,
