@@ -129,8 +129,9 @@ class Pretrain(Stage):
     keep_every: Annotated[int, Field(ge=0)] = 0
     """Beside the newest, keep checkpoints of steps that are multiples of it; 0 for none."""
     on_spike: Literal["off", "clip", "skip", "rollback"] = "off"
-    """What is done about a step whose loss or gradient is far from where its past led: nothing, clip its gradient to the norm that was
-    expected, make no update, or go back to the newest healthy checkpoint and leave out the sequences that are to blame."""
+    """What is done about a step whose loss, or whose gradient beyond what clipping is for, is far from where its past led: nothing, clip
+    its gradient to the norm that was expected, make no update, or go back to the newest healthy checkpoint and leave out the
+    sequences that are to blame. Looked at afterwards: `parsl trace --spikes`, `parsl replay-spike --step N`."""
     monitor_every: Annotated[int, Field(ge=0)] = 100
     """Steps from one look at what an update changes to the next; 0 for none."""
     seed: Annotated[int, Field(ge=0)] = 0

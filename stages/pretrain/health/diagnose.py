@@ -57,8 +57,11 @@ class Diagnosis(NamedTuple):
     without: Measured | None = None
 
 
-def diagnose(trial: Trial, reading: Reading, verdict: Verdict, detector: Detector) -> Diagnosis:
-    """Find the cause of an alarm. The update of the step has not been made; its gradients have been thrown away."""
+def diagnose(trial: Trial, reading: Reading, verdict: Verdict, detector: Detector) -> Diagnosis | None:
+    """Find the cause of an alarm. The update of the step has not been made; its gradients have been thrown away.
+
+    None: it is no spike, but a large gradient of a step with a healthy loss, which repeats at weights that are sound.
+    """
     onset = detector.onset(reading.step, verdict)
     again = trial.measured(reading.step, moved=True)
     if not _same(again, Measured(reading.loss, reading.gradient_norm)):
@@ -69,6 +72,8 @@ def diagnose(trial: Trial, reading: Reading, verdict: Verdict, detector: Detecto
         return Diagnosis("schedule", step, f"the learning rate went from {before:.3g} to {after:.3g} at step {step}")
     if (broken := trial.impossible()) is not None:
         return Diagnosis("numeric", onset, broken)
+    if verdict.handled_by_clipping(reading.gradient_norm):
+        return None
     healthy = reference(detector, onset)
     if healthy is None:
         return Diagnosis("data", reading.step, "there is no healthy step to compare with")

@@ -4,7 +4,8 @@
 newest healthy checkpoint of before the onset and leaves out the sequences that the spike is laid on. Where there is no such
 checkpoint, or a gradient that is not finite, the step is skipped. Everything is decided from numbers that all ranks share and
 from the rows of the run, so ranks agree, and a resumed run decides as the run that was not killed: one that was killed between
-a spike and the next checkpoint sees the spike again. Skips and rollbacks that lead nowhere end the run with the cause.
+a spike and the next checkpoint sees the spike again. A run that stands elsewhere for good is judged by a new past; what is broken for
+good, and rollbacks that lead nowhere, end it with the cause.
 """
 
 import math
@@ -25,7 +26,7 @@ from stages.pretrain.health.trial import RunTrial, omitted
 
 Action = Literal["clip", "skip", "rollback"]
 Choice = Literal["off", "clip", "skip", "rollback"]
-MAX_IN_A_ROW = 8  # steps that were all spikes: then the weights are beyond what leaving out can heal
+MAX_IN_A_ROW = 8  # steps that are all far from where the past led: the past is not what this run is to be judged by
 MAX_EXAMINED = 16  # steps of an excursion whose sequences are looked at
 
 
@@ -56,8 +57,8 @@ class Guard:
 
     def take(self, step: int, batch: Batch, rate: float) -> tuple[Taken, SpikeEvent | None]:
         """Take a step; after a `rollback` event the caller goes back to its `restart_step`."""
-        if step in self.policy.fresh:
-            self.detector = Detector()
+        if step in self.policy.fresh or (self._after_spike(step) and step in self._moved()):
+            self._begin_anew(step)
         out = self.left_out.get(step, set())
         whole = len(out) >= self._num_sequences(batch)
         kept = batch if whole else omitted(batch, out, self.data.world.rank * len(batch.inputs_BT))
@@ -76,7 +77,7 @@ class Guard:
             self.detector.accept(reading, verdict)
             return taken, None
         with self.clock.phase("watching"):
-            return taken, self._spike(reading, verdict, kept)
+            return taken, self._alarm(reading, verdict, kept)
 
     def resumed(self, steps: Sequence[TrainStep], events: Iterable[SpikeEvent]) -> None:
         """The run goes on after these rows."""
@@ -84,7 +85,8 @@ class Guard:
         self.left_out.clear()
         for suspect in (s for e in self.events if e.action == "rollback" for s in e.suspects if s.left_out):
             self.left_out.setdefault(suspect.step, set()).add(suspect.sequence - 1)
-        first = max((s for s in self.policy.fresh if steps and s <= steps[-1].step), default=1)
+        begins = self.policy.fresh | self._moved()
+        first = max((s for s in begins if steps and s <= steps[-1].step), default=1)
         unlike = self.unlearned() | {e.step for e in self.events if e.action == "clip"}
         healthy = [s for s in steps if s.step >= first and s.step not in unlike][-REPLAY_STEPS:]
         self.detector = Detector.after(
@@ -102,6 +104,10 @@ class Guard:
         self.events.append(event)
         for suspect in (s for s in event.suspects if s.left_out):
             self.left_out.setdefault(suspect.step, set()).add(suspect.sequence - 1)
+
+    def clip_norm(self, expected: float) -> float:
+        """The norm that `clip` leaves a gradient: the expected one, and no more than any step's may be."""
+        return min(expected, self.engine.optimization.max_gradient_norm)
 
     def _num_sequences(self, batch: Batch) -> int:
         return len(batch.inputs_BT) * self.data.world.size
@@ -128,13 +134,22 @@ class Guard:
             raise TrainingError(_not_finite(reading))
         self._apply(reading.step, reading.learning_rate)
 
-    def _spike(self, reading: Reading, verdict: Verdict, batch: Batch) -> SpikeEvent:
+    def _alarm(self, reading: Reading, verdict: Verdict, batch: Batch) -> SpikeEvent | None:
+        """Look at the step once more: a spike becomes an event, anything else is learned from."""
         self.engine.discard()
         if not self.detector.ready:
             raise TrainingError(_not_finite(reading))
-        self._refuse_many(reading.step)
         trial = RunTrial(self.engine, self.data, self.left_out, mask_documents=self.mask_documents)
         found = diagnose(trial, reading, verdict, self.detector)
+        if found is not None:
+            return self._spike((reading, verdict), found, trial, batch)
+        self.engine.measure(batch, reading.step)
+        self._apply(reading.step, reading.learning_rate)
+        self.detector.accept(reading, verdict)
+        return None
+
+    def _spike(self, alarm: tuple[Reading, Verdict], found: Diagnosis, trial: RunTrial, batch: Batch) -> SpikeEvent:
+        reading, verdict = alarm
         action: Action = self.policy.on_spike if self.policy.on_spike != "off" else "skip"
         back: int | None = None
         laid_on = [(reading.step, found.suspects, trial.losses(reading.step))] if found.suspects else []
@@ -146,6 +161,7 @@ class Guard:
             action = "skip"
         event = _event(reading, verdict, found, (action, back))
         event = event.model_copy(update={"suspects": self._suspects(laid_on, left_out=action == "rollback")})
+        self._refuse_many(event)
         if action == "rollback":
             self._refuse_again(event)
         else:
@@ -158,7 +174,7 @@ class Guard:
         if not (math.isfinite(taken.loss) and math.isfinite(taken.gradient_norm)):
             self.engine.discard()
             return False
-        self._apply(reading.step, reading.learning_rate, verdict.expected_norm)
+        self._apply(reading.step, reading.learning_rate, self.clip_norm(verdict.expected_norm))
         return True
 
     def _earlier(self, trial: RunTrial, found: Diagnosis, step: int) -> list[tuple[int, tuple[int, ...], list[float]]]:
@@ -192,16 +208,27 @@ class Guard:
                 )
         return rows
 
-    def _refuse_many(self, step: int) -> None:
-        before = {e.step: e for e in self.events}
-        if all(step - i in before for i in range(1, MAX_IN_A_ROW)):
-            last = before[step - 1]
-            words = (
-                f"step {step}: {MAX_IN_A_ROW} steps in a row were spikes, the last for a reason of class {last.cause}"
-            )
-            raise TrainingError(
-                f"{words} ({last.evidence}); set pretrain.on_spike=rollback or off, or remove the cause"
-            )
+    def _begin_anew(self, step: int) -> None:
+        self.detector = Detector()
+        if step not in self.policy.fresh and self.data.world.rank == 0:
+            words = f"{MAX_IN_A_ROW - 1} steps in a row were far from where the past led, and no number is broken"
+            print(f"step {step}: {words}: the run is judged by a new past from here", flush=True)
+
+    def _after_spike(self, step: int) -> bool:
+        return bool(self.events) and self.events[-1].step == step - 1
+
+    def _moved(self) -> set[int]:
+        """Steps after so many spikes in a row, for no broken number, that the run has moved: there a new past begins."""
+        unexplained = {e.step for e in self.events if e.cause in ("data", "schedule")}
+        row = range(1, MAX_IN_A_ROW)
+        return {step + 1 for step in unexplained if all(step + 1 - i in unexplained for i in row)}
+
+    def _refuse_many(self, event: SpikeEvent) -> None:
+        """What is broken does not mend itself: leaving out steps for ever is no training."""
+        broken = {e.step for e in self.events if e.cause in ("hardware", "numeric")}
+        if event.cause in ("hardware", "numeric") and all(event.step - i in broken for i in range(1, MAX_IN_A_ROW)):
+            words = f"step {event.step}: {MAX_IN_A_ROW} steps in a row were spikes, this one for a reason of class {event.cause}"
+            raise TrainingError(f"{words} ({event.evidence}); remove the cause, or go on from an earlier checkpoint")
 
     def _refuse_again(self, event: SpikeEvent) -> None:
         """A run that went back, left out all that it could, and spikes at the same place, would do so for ever."""

@@ -5,6 +5,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from stages.model.engine import Batch as TrainBatch
+from stages.model.engine import Taken
+from stages.model.native import NativeEngine
 from stages.pretrain.health import heartbeat
 from stages.stream.loader import Batch, Loader
 from tests.stages.pretrain.conftest import Start
@@ -35,8 +38,10 @@ def weights(out: Path) -> bytes:
 
 
 def test_a_healthy_run_has_no_events(pretrain: Start, tmp_path: Path) -> None:
-    """Without a fault there is no spike; tensors are looked at every ten steps, and every rank's time is known."""
+    """Without a fault there is no spike, and the weights are those of a run that is not judged; tensors and ranks' times are known."""
     assert pretrain(tmp_path / "out", **LONG, on_spike="skip") == 0
+    assert pretrain(tmp_path / "off", **LONG, on_spike="off") == 0
+    assert weights(tmp_path / "out") == weights(tmp_path / "off")
     assert rows(tmp_path / "out", "spikes") == []
     tensors = rows(tmp_path / "out", "tensors")
     assert {r["step"] for r in tensors} == {10, 20, 30, 40, 50, 60}
@@ -49,13 +54,28 @@ def test_a_healthy_run_has_no_events(pretrain: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("garbage")
-def test_nothing_is_done_unless_asked(pretrain: Start, tmp_path: Path) -> None:
-    """By default a bad batch is learned from like any other, and no event says otherwise; asked to skip it, other weights come."""
+def test_nothing_is_done_where_it_is_off(pretrain: Start, tmp_path: Path) -> None:
+    """With `off`, the default, a bad batch is learned from like any other, and no event says otherwise."""
     assert pretrain(tmp_path / "off", **LONG) == 0
-    assert pretrain(tmp_path / "skip", **LONG, on_spike="skip") == 0
     assert rows(tmp_path / "off", "spikes") == []
     assert len(rows(tmp_path / "off", "steps")) == 60
-    assert weights(tmp_path / "off") != weights(tmp_path / "skip")
+
+
+def test_a_large_gradient_alone_is_learned_from(
+    pretrain: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A norm of 20 times the usual with a healthy loss, which repeats, changes nothing: no event, and the weights of `off`."""
+    measure = NativeEngine.measure
+
+    def jumped(self: NativeEngine, batch: TrainBatch, step: int) -> Taken:
+        taken = measure(self, batch, step)
+        return taken._replace(gradient_norm=20 * taken.gradient_norm) if step == AT else taken
+
+    monkeypatch.setattr(NativeEngine, "measure", jumped)
+    assert pretrain(tmp_path / "out", **LONG, on_spike="skip") == 0
+    assert pretrain(tmp_path / "off", **LONG, on_spike="off") == 0
+    assert rows(tmp_path / "out", "spikes") == []
+    assert weights(tmp_path / "out") == weights(tmp_path / "off")
 
 
 @pytest.mark.usefixtures("garbage")

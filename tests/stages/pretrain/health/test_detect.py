@@ -6,7 +6,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from stages.pretrain.health.detect import LINE_STEPS, MIN_STEPS, REPLAY_STEPS, WINDOW_STEPS, Detector, Forecast, Reading
+from stages.pretrain.health.detect import (
+    LINE_STEPS,
+    MIN_STEPS,
+    REPLAY_STEPS,
+    WINDOW_STEPS,
+    Detector,
+    Forecast,
+    Reading,
+)
 
 
 def healthy(seed: int, num_steps: int, noise: float = 0.03) -> Iterator[Reading]:
@@ -51,12 +59,43 @@ def test_a_loss_that_bends_is_followed() -> None:
     assert detector.judge(curve[-1]._replace(loss=curve[-1].loss + 1.0)).signal == "loss"
 
 
-def test_a_gradient_norm_alone_is_an_alarm() -> None:
-    """With the loss as it was, a norm of ten times the usual is one."""
+@pytest.mark.parametrize(("norm", "alarm", "handled"), [(2.0, False, False), (4.5, True, True), (90.0, True, False)])
+def test_a_gradient_norm_alone_is_asked_about(norm: float, alarm: bool, handled: bool) -> None:
+    """With a healthy loss, four times the usual norm is nothing, ten times a question, and two hundred times a spike."""
     detector = fed(list(healthy(2, 300)))
-    verdict = detector.judge(Reading(301, 3.15, 4.5, 1e-3))
-    assert verdict.signal == "gradient norm"
+    verdict = detector.judge(Reading(301, 3.15, norm, 1e-3))
+    assert verdict.signal == ("gradient norm" if alarm else None)
+    assert verdict.handled_by_clipping(norm) == handled
     assert verdict.expected_norm == pytest.approx(0.45, abs=0.1)
+
+
+@pytest.mark.parametrize(("loss", "norm", "signal"), [(0.12, 0.7, "loss"), (-0.12, 0.7, None), (0.12, 0.3, None)])
+def test_both_together_count_where_both_are_up(loss: float, norm: float, signal: str | None) -> None:
+    """Neither is far enough off alone: a batch that is easier than others, or has a small gradient, is healthy."""
+    detector = fed(list(healthy(2, 300)))
+    usual = detector.judge(Reading(301, 3.15, 0.45, 1e-3))
+    off = usual.expected_loss + 40 * loss * usual.loss_spread
+    verdict = detector.judge(Reading(301, off, norm / 0.45 * usual.expected_norm, 1e-3))
+    assert verdict.signal == signal
+
+
+def test_a_loss_that_falls_is_no_spike() -> None:
+    """A model that learns something new at once loses a nat in ten steps, without an alarm."""
+    detector = Detector()
+    curve = [r._replace(loss=r.loss + 1 - min(max(r.step - 300, 0), 10) / 10) for r in healthy(7, 400)]
+    for reading in curve:
+        verdict = detector.judge(reading)
+        assert verdict.signal is None
+        detector.accept(reading, verdict)
+
+
+def test_a_run_of_unlike_batches_has_wide_tails() -> None:
+    """A jump that is a spike where all batches are alike is none where every twentieth was half as far off."""
+    alike = list(healthy(6, 300))
+    unlike = [r._replace(loss=r.loss + 0.17 * (r.step % 20 == 0)) for r in alike]
+    spikes = [fed(r).judge(Reading(301, 3.15 + 0.3, 0.45, 1e-3)) for r in (alike, unlike)]
+    assert spikes[0].signal == "loss"
+    assert spikes[1].signal is None
 
 
 def test_a_slow_climb_is_found_and_dated_back_to_its_foot() -> None:

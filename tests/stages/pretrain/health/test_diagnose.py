@@ -45,7 +45,14 @@ class Told:
 
 
 def explained(trial: Told, rates: dict[int, float] | None = None) -> Diagnosis:
-    """The diagnosis of step 301 after 300 healthy ones."""
+    """The diagnosis of step 301 after 300 healthy ones; it must be a spike."""
+    found = asked(trial, rates)
+    assert found is not None
+    return found
+
+
+def asked(trial: Told, rates: dict[int, float] | None = None) -> Diagnosis | None:
+    """What is said of step 301 after 300 healthy ones."""
     past = [r._replace(learning_rate=(rates or {}).get(r.step, 1e-3)) for r in healthy(0, 300)]
     detector = Detector.after(past)
     reading = Reading(301, *trial.spike, (rates or {}).get(301, 1e-3))
@@ -58,6 +65,20 @@ def test_what_does_not_repeat_is_hardware() -> None:
     found = explained(trial)
     assert (found.cause, found.onset) == ("hardware", 301)
     assert trial.asked == [(301, True, ())]
+
+
+@pytest.mark.parametrize(("norm", "spike"), [(9.0, False), (40.0, False), (4500.0, True)])
+def test_a_norm_alone_that_repeats_is_no_spike(norm: float, spike: bool) -> None:
+    """With a healthy loss, sound weights and the same result again, a norm is for clipping, unless it is orders of magnitude off."""
+    trial = Told(Measured(3.1, norm))
+    assert (asked(trial) is not None) == spike
+    assert trial.asked[0] == (301, True, ())
+
+
+def test_a_norm_alone_is_a_spike_where_something_is_broken() -> None:
+    """The same norm with a broken number, or after a jump of the rate, is one."""
+    assert explained(Told(Measured(3.1, 9.0), broken="head.weight: a weight of 1e+36")).cause == "numeric"
+    assert explained(Told(Measured(3.1, 9.0)), {300: 0.05, 301: 0.05}).cause == "schedule"
 
 
 def test_another_order_of_adding_up_is_no_other_result() -> None:
