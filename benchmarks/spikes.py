@@ -3,7 +3,7 @@
 25 tiny runs of 400 steps, clean, are where false alarms are counted; from each, 8 more branch off at random steps, with one
 fault of each class planted twice. Every rule sees the same losses and norms. A fault is found if a rule alarms within 12 steps of
 it. Ours goes on: the class that it names must be that of the fault, and the checkpoint that it restarts from the newest one of before the
-fault (one every 10 steps).
+fault (one every 10 steps). `--only real`: the same rules over held-out curves of real training (`benchmarks.spike_real`), where they are recorded.
 """
 
 import math
@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.spike_rules import KillLossSpike, Rule, SixSigma, ZClip
+from benchmarks.spike_curves import RECORDED, recorded
+from benchmarks.spike_real import PEERS, judged
 from benchmarks.spike_runs import Fault, TinyRun, faults
 from benchmarks.table import Comparison, Options, main
 from stages.pretrain.health.detect import Detector, Reading, Verdict
@@ -24,11 +25,7 @@ from stages.pretrain.health.restart import restart
 
 NUM_STEPS, FIRST_PLANT, WITHIN = 400, 130, 12  # llm-foundry's rule needs 100 steps before it says anything
 CHECKPOINT_EVERY, KEPT = 10, 4
-PEERS: dict[str, type[Rule]] = {
-    "OLMo-core 6 sigma": SixSigma,
-    "ZClip z-score": ZClip,
-    "llm-foundry 2x mean": KillLossSpike,
-}
+PARTS = ("planted", "real")
 
 
 @dataclass
@@ -58,6 +55,40 @@ class Watch:
 
 
 def run(options: Options) -> Iterator[Comparison]:
+    """Both parts."""
+    if "real" in (options.only or PARTS):
+        yield from _real()
+    if "planted" in (options.only or PARTS):
+        yield from _with_faults(options)
+
+
+def _real() -> Iterator[Comparison]:
+    """False alarms of all rules over the recorded curves, and bad batches found."""
+    if not RECORDED.exists():
+        words = f"there are no held-out curves: python -m benchmarks.spike_curves held-out --out {RECORDED}"
+        print(f"{words} --demo RUNS, with the runs of `make demo`")
+        return
+    real = judged(recorded(RECORDED))
+    print(f"{real.asked_again} of {real.steps:,} real steps would be measured again")
+    for line in real.alarms:
+        print(line)
+    yield from _false_alarms(real.false_alarms, real.steps, "real")
+    total = sum(real.bad.values())
+    for peer in PEERS:
+        ours, theirs = real.found["ours"] / total, real.found[peer] / total
+        yield Comparison(
+            f"recall, {total} bad batches on real curves", peer, ours, theirs, "share", _ratio(ours, theirs), None
+        )
+
+
+def _false_alarms(counts: Counter[str], steps: int, kind: str) -> Iterator[Comparison]:
+    for peer in PEERS:
+        ours, theirs = (counts[name] * 10_000 / steps for name in ("ours", peer))
+        what = f"false alarms in 10,000 steps ({steps:,} {kind})"
+        yield Comparison(what, peer, ours, theirs, "alarms", _ratio(theirs, ours), None)
+
+
+def _with_faults(options: Options) -> Iterator[Comparison]:
     """Tally, then compare."""
     torch.set_num_threads(1)
     tally = Tally()
@@ -83,7 +114,8 @@ def _one(seed: int, tally: Tally) -> None:
         verdict, peers = watch.see(reading)
         seen.append(reading)
         tally.clean_steps += 1
-        tally.false_alarms.update(peers | ({"ours"} if verdict.signal else set()))
+        alarm = verdict.signal is not None and diagnose(tiny, reading, verdict, watch.ours) is not None
+        tally.false_alarms.update(peers | ({"ours"} if alarm else set()))
         watch.ours.accept(reading, verdict)
         tiny.update(reading)
         _keep(checkpoints, tiny, step)
@@ -109,9 +141,12 @@ def _planted(tiny: TinyRun, seen: list[Reading], kept: dict[int, Any], tally: Ta
         reading = tiny.read(step)
         verdict, peers = watch.see(reading)
         found |= peers
-        if verdict.signal and "ours" not in found:
+        if (
+            verdict.signal
+            and "ours" not in found
+            and _explained(tiny, reading, verdict, (watch.ours, checkpoints, tally))
+        ):
             found.add("ours")
-            _explained(tiny, reading, verdict, (watch.ours, checkpoints, tally))
         if "ours" not in found:
             watch.ours.accept(reading, verdict)
         tiny.update(reading)
@@ -121,12 +156,14 @@ def _planted(tiny: TinyRun, seen: list[Reading], kept: dict[int, Any], tally: Ta
         tally.wrong.append(f"not found: {fault.name} at step {tiny.planted} of run {tiny.seed}")
 
 
-def _explained(tiny: TinyRun, reading: Reading, verdict: Verdict, rest: tuple[Detector, dict[int, Any], Tally]) -> None:
-    """Name the cause, and go back; the branch then goes on from where it was."""
+def _explained(tiny: TinyRun, reading: Reading, verdict: Verdict, rest: tuple[Detector, dict[int, Any], Tally]) -> bool:
+    """Name the cause, and go back; the branch then goes on from where it was. False: it is held for no spike."""
     detector, checkpoints, tally = rest
     fault, before = tiny.fault, tiny.state()
     assert fault is not None, "a branch has a fault"
     found = diagnose(tiny, reading, verdict, detector)
+    if found is None:
+        return False
     tally.cause_right += found.cause == fault.cause
     step = restart(tiny, checkpoints, found.onset, (detector, verdict), lambda s: tiny.load(checkpoints[s]))
     tiny.load(before)
@@ -134,6 +171,7 @@ def _explained(tiny: TinyRun, reading: Reading, verdict: Verdict, rest: tuple[De
     tally.restart_right += step == newest
     if found.cause != fault.cause or step != newest:
         tally.wrong.append(_words(tiny, fault, found, step))
+    return True
 
 
 def _words(tiny: TinyRun, fault: Fault, found: Diagnosis, step: int | None) -> str:
@@ -146,11 +184,7 @@ def _compared(tally: Tally) -> Iterator[Comparison]:
     for peer in PEERS:
         ours, theirs = tally.found["ours"] / total, tally.found[peer] / total
         yield Comparison(f"recall, {total} planted spikes", peer, ours, theirs, "share", _ratio(ours, theirs), None)
-    scale = 10_000 / tally.clean_steps
-    for peer in PEERS:
-        ours, theirs = tally.false_alarms["ours"] * scale, tally.false_alarms[peer] * scale
-        what = f"false alarms in 10,000 steps ({tally.clean_steps:,} clean)"
-        yield Comparison(what, peer, ours, theirs, "alarms", _ratio(theirs, ours), None)
+    yield from _false_alarms(tally.false_alarms, tally.clean_steps, "of tiny runs")
     for cause, count in sorted(tally.planted.items()):
         share = tally.found[f"ours, {cause}"] / count
         yield Comparison(f"recall, {count} of class {cause}", "goal", share, 0.98, "share", share / 0.98, None)
@@ -180,4 +214,4 @@ def _ratio(better: float, worse: float) -> float:
 
 
 if __name__ == "__main__":
-    main("spikes", run)
+    main("spikes", run, PARTS)
