@@ -1,4 +1,4 @@
-"""The command `parsl`: run, plan, doctor, status, logs, attach, cancel, report, trace, why, forget, ask, ...
+"""The command `parsl`: run, plan, doctor, status, logs, attach, cancel, report, trace, replay-spike, why, forget, ask, ...
 
 `python -m workflows` is the same. Parsl itself ships no command of this name (a test watches for that).
 """
@@ -175,10 +175,12 @@ def _recipe_verb(verbs: Any, name: str, do: Any, words: str, first: str = "") ->
 
 def _trace(verbs: Any) -> None:
     words = "which documents a training step saw, which steps saw a document, how many tokens of each licence"
-    verb = _recipe_verb(verbs, "trace", commands.trace, words)
-    which = verb.add_mutually_exclusive_group()
-    which.add_argument("--node", metavar="NAME", help="the recipe's training stage (default: its first)")
-    which.add_argument("--run", type=Path, metavar="DIR", help="the output folder of a training stage, of any recipe")
+    verb = _training_verb(verbs, "trace", commands.trace, words)
+    words = "a loss spike of a training measured again, with and without the sequences that it is laid on"
+    again = _training_verb(verbs, "replay-spike", commands.replay_spike, words)
+    again.add_argument(
+        "--step", type=int, metavar="N", required=True, help="of the spike, as `parsl trace --spikes` says"
+    )
     question = verb.add_mutually_exclusive_group()
     question.add_argument("--step", type=int, metavar="N", help="documents of step N, from 1")
     question.add_argument(
@@ -189,8 +191,16 @@ def _trace(verbs: Any) -> None:
     )
     question.add_argument("--licence", action="store_true", help="tokens by licence and source, up to the last step")
     verb.add_argument("--sample", type=int, metavar="K", help="with --step: its sample K, from 1, with the text")
+
+
+def _training_verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser:
+    verb = _recipe_verb(verbs, name, do, words)
+    which = verb.add_mutually_exclusive_group()
+    which.add_argument("--node", metavar="NAME", help="the recipe's training stage (default: its first)")
+    which.add_argument("--run", type=Path, metavar="DIR", help="the output folder of a training stage, of any recipe")
     verb.add_argument("--json", action="store_true", help="for programs")
     verb.add_argument("--all", action="store_true", help="every row of a long list")
+    return verb
 
 
 if __name__ == "__main__":

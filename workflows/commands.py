@@ -151,6 +151,13 @@ def trace(options: argparse.Namespace, console: Console) -> int:
     return answer_trace(options, console)
 
 
+def replay_spike(options: argparse.Namespace, console: Console) -> int:
+    """`parsl replay-spike`: a recorded loss spike measured again, with and without what it is laid on."""
+    from workflows.trace import replay_spike as measure_again
+
+    return measure_again(options, console)
+
+
 def why(options: argparse.Namespace, console: Console) -> int:
     """`parsl why`: what became of a document, and in which row of which stage that is written."""
     from workflows.why import why as answer_why

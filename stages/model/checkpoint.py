@@ -4,6 +4,7 @@
     step-000100/tensors.json             every tensor's shape, and how it was cut over which grid of ranks (see `pieces`)
     step-000100/<table>.parquet          the rows that the run has made so far
     step-000100/complete.json            written last: the step, what the run is, every file's size and digest
+    step-000100/pinned                   there if it stays for being looked at, however old it is
 
 A save copies what this rank holds and returns; a thread writes the copy, syncs it, and rank 0's thread, which sees the
 others' parts appear in the folder, adds the marker and renames the folder to its place. No collective is called for it,
@@ -34,7 +35,8 @@ from stages.model.parallelize import Layout
 from stages.model.pieces import Box, Cut, Piece, Split
 from stages.model.staging import Staging
 
-MARKER, INDEX = "complete.json", "tensors.json"
+MARKER, INDEX, PIN = "complete.json", "tensors.json", "pinned"
+MAX_PINNED = 2  # the newest ones
 COMMIT_SECONDS = 1800.0  # for other ranks' parts to appear; a slow file system took 15 minutes for 6,144 of them
 POLL_SECONDS = 0.02
 
@@ -172,6 +174,12 @@ class Checkpoints:
         folders = sorted(self.folder.glob("step-*"), key=lambda f: (len(f.name), f.name))
         return [(folder, marker) for folder in folders if (marker := _marker(folder)) is not None]
 
+    def pin(self, before: int) -> None:
+        """Let the newest checkpoint of before a step stay; of all that were so asked for, the newest `MAX_PINNED`."""
+        self.wait()
+        if older := [folder for folder, marker in self.complete() if marker.step < before]:
+            (older[-1] / PIN).touch()
+
     def rewind(self, step: int) -> None:
         """Forget all checkpoints after `step`."""
         self.wait()
@@ -228,6 +236,7 @@ class Checkpoints:
         complete = [folder for folder, _ in self.complete()]
         every = self.keep.every
         kept = {*complete[-self.keep.newest :], *(f for f in complete if every and _step_of(f) % every == 0)}
+        kept |= {*[f for f in complete if (f / PIN).exists()][-MAX_PINNED:]}
         for folder in self.folder.glob("step-*"):
             if folder not in kept:
                 self._remove(folder)

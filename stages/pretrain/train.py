@@ -20,7 +20,7 @@ from schemas.table import Row
 from schemas.training import BatchLedger, Checkpoint, DomainLoss, MeasuredDocument, Model, TrainStep, Validation
 from stages.base import SettingsError, halved, num_cores
 from stages.model.checkpoint import Checkpoints, Keep, Marker, load, load_tables
-from stages.model.distributed import joined
+from stages.model.distributed import World, joined
 from stages.model.engine import Engine, Optimization, Taken, make_engine
 from stages.model.export import export, no_architecture
 from stages.model.folder import model_row
@@ -45,19 +45,24 @@ RowType = TypeVar("RowType", bound=Row)
 
 def pretrain(settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs) -> None:
     """Train as `settings` say, from the newest checkpoint in `outputs.folder` if there is one, and export."""
-    clock = Clock()
-    with joined() as joined_world:
-        world = TimedWorld.of(joined_world, clock)
-        threads = settings.canonical_threads if settings.canonical_ranks else num_cores() // world.local_size
-        torch.set_num_threads(max(1, threads))
-        data = open_data(inputs, world, settings.validation_tokens)
-        sizes = _sizes(settings, data)
-        layout = lay_out(world, _parallelism(settings), sizes)
-        run = Run(settings, replace(data, world=layout.data), outputs, (sizes, layout), clock)
+    with joined() as world:
+        run = open_run(settings, inputs, outputs, world)
         with contextlib.closing(run.checkpoints):
             run.train()
             if world.rank == 0:
                 run.finish()
+
+
+def open_run(settings: Pretrain, inputs: Mapping[str, Reader], outputs: Outputs, joined_world: World) -> "Run":
+    """A run at its first weights, with all that it reads open; nothing is written yet."""
+    clock = Clock()
+    world = TimedWorld.of(joined_world, clock)
+    threads = settings.canonical_threads if settings.canonical_ranks else num_cores() // world.local_size
+    torch.set_num_threads(max(1, threads))
+    data = open_data(inputs, world, settings.validation_tokens)
+    sizes = _sizes(settings, data)
+    layout = lay_out(world, _parallelism(settings), sizes)
+    return Run(settings, replace(data, world=layout.data), outputs, (sizes, layout), clock)
 
 
 class Run:
@@ -80,7 +85,7 @@ class Run:
         self.domains: list[DomainLoss] = []
         self.measured = data.held_out.measured_documents()
         self.clock = clock
-        self.guard = Guard(self.engine, data, self._policy(), self._load, self._saved, settings.mask_documents, clock)
+        self.guard = Guard(self.engine, data, self._policy(), self.load, self._saved, settings.mask_documents, clock)
         sizes = (self.sizes, self.sizes.num_parameters)
         self.observer = Observer(outputs.folder, self.world, clock, sizes)
 
@@ -173,22 +178,26 @@ class Run:
         load(folder, {f"weights/{n}": Piece.whole(p.detach()) for n, p in network.named_parameters()})
         return network.eval()
 
-    def _step(self, step: Step, started: float) -> SpikeEvent | None:
+    def take(self, step: Step) -> tuple[Taken, SpikeEvent | None]:
+        """Learn from a step's samples; after a `rollback` event the run has to go back to its `restart_step`."""
         rate = self.schedule.rate(step.number)
         if self.schedule.num_updates(step.number) > 1:  # parts of a batch are not to be compared with whole ones
-            taken, event = self._updates(step, rate), None
-        else:
-            taken, event = self.guard.take(step.number, step.batch, rate)
+            return self._updates(step, rate), None
+        return self.guard.take(step.number, step.batch, rate)
+
+    def _step(self, step: Step, started: float) -> SpikeEvent | None:
+        taken, event = self.take(step)
         row = TrainStep(
             phase="pretrain",
             step=step.number,
             num_tokens=taken.num_tokens + (self.steps[-1].num_tokens if self.steps else 0),
             loss=taken.loss,
             gradient_norm=taken.gradient_norm,
-            learning_rate=rate,
+            learning_rate=self.schedule.rate(step.number),
             tokens_per_second=taken.num_tokens / (time.monotonic() - started),
         )
         if event is not None and self.world.rank == 0:
+            self.checkpoints.pin(event.step if event.restart_step is None else event.restart_step + 1)
             done = event.action if event.restart_step is None else f"{event.action} to step {event.restart_step}"
             words = f"a spike of the {event.signal}, class {event.cause}: {event.evidence}; {done}"
             print(f"step {event.step}: {words}", flush=True)
@@ -246,10 +255,10 @@ class Run:
         self.guard.tensors = _rows(TensorHealth, tables["tensors"])
         self.observer.heartbeats = _rows(Heartbeat, tables["heartbeats"])
         self.guard.resumed(self.steps, _rows(SpikeEvent, tables["spikes"]))
-        self._load(marker.step)
+        self.load(marker.step)
         return marker.step
 
-    def _load(self, step: int) -> None:
+    def load(self, step: int) -> None:
         """Put weights, optimizer and chance to their state after a step. Steps that were skipped made no update."""
         random, state = torch.get_rng_state(), self.engine.state()
         folder = self.checkpoints.folder / f"step-{step:06d}"

@@ -9,7 +9,7 @@ padding included, and no token of a sample is counted twice.
 import argparse
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +29,7 @@ def trace(options: argparse.Namespace, console: "Console") -> int:
     """`parsl trace`: find the run, answer the question, print it as a table or as JSON."""
     if options.sample is not None and options.step is None:
         raise SettingsError("--sample is one of a step: give --step N too")
-    if missing := [p for p in PACKAGES if importlib.util.find_spec(p) is None]:
-        extras = ",".join(dict.fromkeys(PACKAGES[p] for p in missing))
-        raise SettingsError(f"trace needs {', '.join(missing)}: pip install -e '.[{extras}]'")
+    _require(PACKAGES, "trace")
     from workflows.trace import answers, show
     from workflows.trace.training import Training
 
@@ -54,6 +52,27 @@ def trace(options: argparse.Namespace, console: "Console") -> int:
     else:
         shown(answer, console, every=every)
     return 0
+
+
+def replay_spike(options: argparse.Namespace, console: "Console") -> int:
+    """`parsl replay-spike`: a recorded spike measured again, with and without the sequences that it is laid on."""
+    _require({**PACKAGES, "torch": "pretrain"}, "replay-spike")
+    from workflows.trace.replay import replay
+    from workflows.trace.show import show_replay
+    from workflows.trace.training import Training
+
+    answer = replay(Training.open(_folder(options)), options.step)
+    if options.json:
+        print(json.dumps(answer, ensure_ascii=False, indent=1))
+    else:
+        show_replay(answer, console, every=options.all)
+    return 0
+
+
+def _require(packages: Mapping[str, str], command: str) -> None:
+    if missing := [p for p in packages if importlib.util.find_spec(p) is None]:
+        extras = ",".join(dict.fromkeys(packages[p] for p in missing))
+        raise SettingsError(f"{command} needs {', '.join(missing)}: pip install -e '.[{extras}]'")
 
 
 def _folder(options: argparse.Namespace) -> Path:

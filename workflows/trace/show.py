@@ -51,20 +51,45 @@ def show_spikes(answer: Answer, console: Console, *, every: bool) -> None:
     """What each spike was, why, what was done, and the documents that it is laid on."""
     _line(console, f"{_count(answer['spikes'], 'spike')} in {answer['num_steps']:,} steps")
     for spike in answer["spikes"]:
-        back = "" if spike["restart_step"] is None else f" to step {spike['restart_step']:,}"
         loss = f"loss {spike['loss']:.4g}, expected {spike['expected_loss']:.4g}"
         norm = f"gradient norm {spike['gradient_norm']:.4g}, expected {spike['expected_gradient_norm']:.4g}"
         _line(console, f"\nstep {spike['step']:,}, since {spike['onset']:,}: {loss}; {norm}")
-        _line(console, f"class {spike['cause']}: {spike['evidence']}; done: {spike['action']}{back}")
-        rows = [
-            (f"{s['step']:,}", f"{s['sequence']:,}", s["source"], f"{s['loss']:.4g}", "yes" if s["left_out"] else "no")
-            for s in spike["suspects"]
-        ]
-        if rows:
-            _table(console, ("step", "sequence", "source", "loss", "left out"), rows, every=every, numbers=(0, 1, 3))
-        named = [(d["doc_id"][:ID_CHARS], _name(d), _ranges(d["pages"]), d["source"]) for d in spike["documents"]]
-        if named:
-            _table(console, ("document", "title", "pages", "source"), named, every=every, numbers=())
+        _show_cause(spike, console, every=every)
+        _show_spiked(spike, console, every=every)
+    if answer["spikes"]:
+        _line(console, "\nmeasure one again, with and without its sequences: parsl replay-spike --step N")
+
+
+def show_replay(answer: Answer, console: Console, *, every: bool) -> None:
+    """A spike's measurements once more, what they say, and the documents that it is laid on."""
+    start = f"step {answer['step']:,}, from the checkpoint of step {answer['checkpoint_step']:,}"
+    _line(console, f"{start}: {answer['finding']}")
+    rows = [
+        (m["what"], f"{m['loss']:.4f}", "" if m["gradient_norm"] is None else f"{m['gradient_norm']:.4g}")
+        for m in answer["measured"]
+    ]
+    _table(console, ("measured", "loss", "gradient norm"), rows, every=True, numbers=(1, 2))
+    _show_cause(answer, console, every=every)
+    _show_spiked(answer, console, every=every)
+    if answer["documents"]:
+        _line(console, f"\nwhat became of a document: parsl why {answer['documents'][0]['doc_id'][:ID_CHARS]}")
+
+
+def _show_cause(spike: Answer, console: Console, *, every: bool) -> None:
+    back = "" if spike["restart_step"] is None else f" to step {spike['restart_step']:,}"
+    _line(console, f"class {spike['cause']}: {spike['evidence']}; done: {spike['action']}{back}")
+    rows = [
+        (f"{s['step']:,}", f"{s['sequence']:,}", s["source"], f"{s['loss']:.4g}", "yes" if s["left_out"] else "no")
+        for s in spike["suspects"]
+    ]
+    if rows:
+        _table(console, ("step", "sequence", "source", "loss", "left out"), rows, every=every, numbers=(0, 1, 3))
+
+
+def _show_spiked(spike: Answer, console: Console, *, every: bool) -> None:
+    named = [(d["doc_id"][:ID_CHARS], _name(d), _ranges(d["pages"]), d["source"]) for d in spike["documents"]]
+    if named:
+        _table(console, ("document", "title", "pages", "source"), named, every=every, numbers=())
 
 
 def show_document(answer: Answer, console: Console, *, every: bool) -> None:
