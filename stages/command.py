@@ -59,7 +59,8 @@ def _fail(stage: type[Stage], words: str, code: int) -> NoReturn:
 
 
 def _arguments(stage: type[Stage], arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"python -m stages.{stage.name}", description=stage.__doc__)
+    settings = f"settings, with their defaults in `parsl stages`: {', '.join(stage.model_fields) or 'none'}"
+    parser = argparse.ArgumentParser(prog=f"python -m stages.{stage.name}", description=stage.__doc__, epilog=settings)
     parser.add_argument("--config", type=Path, help="settings, a JSON file (default: the stage's own defaults)")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="do only part I (from 0) of N; then --commit")

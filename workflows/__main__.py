@@ -19,6 +19,7 @@ from workflows.overrides import read_overrides
 from workflows.plan.command import add_flags as add_plan_flags
 from workflows.plan.parsing import add_flags as add_parsing_flags
 from workflows.plan.saving import add_flags as add_failure_flags
+from workflows.scaling.command import add_command as add_fit_scaling
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_CONTRACT, EXIT_INTERRUPTED = 1, 2, 3, 130
 WIDE = 200
@@ -92,24 +93,22 @@ def parser() -> argparse.ArgumentParser:
     forget.add_argument("--yes", action="store_true", help="do it")
     forget.add_argument("--reason", default="", metavar="TEXT", help="why, for the record that ingest refuses it by")
     forget.add_argument("--json", action="store_true", help="for programs")
-    ask = verbs.add_parser("ask", help="put a question to the served model")
+    ask = _plain_verb(verbs, "ask", commands.ask, "put a question to the served model")
     ask.add_argument("prompt", nargs="?", help="the question (default: the one that deploy asked)")
-    stop = verbs.add_parser("stop", help="end the servers that deploy has left running")
-    doctor = verbs.add_parser("doctor", help="what would go wrong on a site, before anything is submitted")
-    for verb, do in ((ask, commands.ask), (stop, commands.stop), (doctor, commands.doctor)):
-        verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
-        verb.set_defaults(do=do)
+    _plain_verb(verbs, "stop", commands.stop, "end the servers that deploy has left running on this machine")
+    _plain_verb(verbs, "doctor", commands.doctor, "what would go wrong on a site, before anything is submitted")
     try_out = _recipe_verb(verbs, "pilot", commands.pilot, "what parse's budget buys, on a sample of the documents")
     try_out.add_argument("--documents", default="200", metavar="N", help="documents to draw, or all (default: 200)")
     _train_router(verbs)
-    verbs.add_parser("stages", help="list the stages with their settings and contracts").set_defaults(
-        do=commands.stages
-    )
+    add_fit_scaling(verbs)
+    words = "list the stages with their settings and contracts"
+    verbs.add_parser("stages", help=words, description=words).set_defaults(do=commands.stages)
     return top
 
 
 def _train_router(verbs: Any) -> None:
-    learn = verbs.add_parser("train-router", help="learn which pages are worth reading again (see parse.budget)")
+    words = "learn which pages are worth reading again (see parse.budget)"
+    learn = verbs.add_parser("train-router", help=words, description=words)
     learn.add_argument("--pages", type=int, default=240, help="generated pages to read (default: 240, 20 minutes)")
     learn.add_argument(
         "--data", type=Path, metavar="DIR", help="papers with their texts, laid out as docs/design/009-parse.md says"
@@ -150,6 +149,13 @@ def _verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser
     )
     verb.add_argument("--stub", action="store_true", help="sample rows instead of work: tests the graph in seconds")
     verb.add_argument("--container", action="store_true", help="run each stage in its image")
+    return verb
+
+
+def _plain_verb(verbs: Any, name: str, do: Any, words: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
+    verb.add_argument("--site", default="laptop", help="name in site-configs/, or a path to a site file")
+    verb.set_defaults(do=do)
     return verb
 
 
