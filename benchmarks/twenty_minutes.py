@@ -171,7 +171,7 @@ def held_out(learner: Learner, data: Data) -> float:
     """Bits a byte of the held-out documents."""
     nats = 0.0
     with torch.no_grad():
-        for _, inputs_BT, targets_BT in data.held_out.batches(VALIDATION_BATCH):
+        for _, inputs_BT, targets_BT, _ in data.held_out.batches(VALIDATION_BATCH):
             nats += float(learner.loss(inputs_BT, targets_BT))
     return nats / math.log(2) / int(data.held_out.num_bytes_S.sum())
 

@@ -164,7 +164,7 @@ def test_a_recipe_that_does_not_fit_ends_with_3(tmp_path, root) -> None:
         "def workflow(run):\n    run(Filter(), documents=run(Ingest())['sources'])\n"
     )
     words = parsl("run", file, *papers(root), expect=3)
-    assert "filter input 'documents' must be Document@1, got SourceFile@1" in words
+    assert "filter input 'documents' must be Document@1, got SourceFile@2" in words
     assert not root.exists()
 
 
