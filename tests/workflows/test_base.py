@@ -52,8 +52,8 @@ def test_wrong_edges_are_all_named(run) -> None:
     with pytest.raises(ContractError) as error:
         run.check()
     words = str(error.value)
-    assert "filter input 'documents' must be Document@1, got SourceFile@1" in words
-    assert "parse needs the input 'sources' (SourceFile@1)" in words
+    assert "filter input 'documents' must be Document@1, got SourceFile@2" in words
+    assert "parse needs the input 'sources' (SourceFile@2)" in words
     assert "sketch has no input 'document'; did you mean documents?" in words
 
 
