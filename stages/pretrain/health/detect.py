@@ -5,8 +5,8 @@ medians of their older and newer half (a resistant line, Tukey 1977). What count
 median of the last 64 errors (a line lags behind a curve), in units of their spread: 1.4826 times their median absolute
 deviation, which a few wild steps do not move, not under a floor. Where its healthy errors have wide tails, one step must be further off.
 
-The loss alarms when it is over what was expected by `SUDDEN` spreads, by `TOGETHER` with a gradient norm that is too, by `LASTING` in
-most of the last few steps (so a slow climb is found), or far under it. A gradient norm alone is a question only (`diagnose`): on real
+The loss alarms when it is over what was expected by `SUDDEN` spreads, by `TOGETHER` with a gradient norm that is off too (under it, where
+a weight is broken), by `LASTING` in most of the last few steps (so a slow climb is found), or far under it. A gradient norm alone is a question only (`diagnose`): on real
 curves it jumps to 50 times the usual while the loss stays as it was. Steps that were spikes do not enter the past. The onset is found
 backwards, where the cumulative sum of the deviations peaks (Page 1954). All of it is a function of the rows of the steps, so every rank
 decides alike, and a resumed run as the run that was not killed.
@@ -152,10 +152,10 @@ class Detector:
         recent = [v.loss_deviations for _, v in list(self.past)[-(LASTING_OF - 1) :]]
         if _lasts([*recent, loss]):
             return "loss"
-        if max(abs(loss), norm) <= TOGETHER:  # nearly always: then tails need not be known
+        if max(abs(loss), abs(norm)) <= TOGETHER:  # nearly always: then tails need not be known
             return None
         loss, norm = loss / self._loss.tails(verdict.loss_spread), norm / self._norm.tails(norm_spread)
-        if loss > SUDDEN or loss < -EASY or min(loss, norm) > TOGETHER:
+        if loss > SUDDEN or loss < -EASY or min(loss, abs(norm)) > TOGETHER:
             return "loss"
         return "gradient norm" if norm > SUDDEN and gradient_norm > ALONE * verdict.expected_norm else None
 
