@@ -69,9 +69,11 @@ def test_a_gradient_norm_alone_is_asked_about(norm: float, alarm: bool, handled:
     assert verdict.expected_norm == pytest.approx(0.45, abs=0.1)
 
 
-@pytest.mark.parametrize(("loss", "norm", "signal"), [(0.12, 0.7, "loss"), (-0.12, 0.7, None), (0.12, 0.3, None)])
-def test_both_together_count_where_both_are_up(loss: float, norm: float, signal: str | None) -> None:
-    """Neither is far enough off alone: a batch that is easier than others, or has a small gradient, is healthy."""
+@pytest.mark.parametrize(
+    ("loss", "norm", "signal"), [(0.12, 0.7, "loss"), (-0.12, 0.7, None), (0.12, 0.3, "loss"), (0.12, 0.45, None)]
+)
+def test_both_together_count_where_the_loss_is_up(loss: float, norm: float, signal: str | None) -> None:
+    """Neither is far enough off alone: an easier batch is healthy; a loss that is up with a norm that is down is a broken weight's."""
     detector = fed(list(healthy(2, 300)))
     usual = detector.judge(Reading(301, 3.15, 0.45, 1e-3))
     off = usual.expected_loss + 40 * loss * usual.loss_spread
