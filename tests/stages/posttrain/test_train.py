@@ -1,5 +1,6 @@
 """Whole runs of the stage on a tiny model, unbroken and killed."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -221,16 +222,16 @@ def test_killed_in_both_phases(
     assert not list((tmp_path / "killed").glob("phases/*/sft"))
     kill_when(forks, line, "phases/*/dpo.work/checkpoint-*/optimizer.pt")  # the checkpoint itself is half-written
     (finished,) = (tmp_path / "killed").glob("phases/*/sft")
-    made = finished.stat().st_mtime_ns
-    record = json.loads((finished / "record.json").read_text())
+    file = finished / "record.json"  # not the folder, which changes while it is taken away in the end
+    made, record = file.stat().st_mtime_ns, json.loads(file.read_text())
     assert [s["step"] for s in record["steps"]] == list(range(1, 51))
     last = forks.Process(target=main, args=(Posttrain, line))
     last.start()
     assert f"HOME={homes['HOME']}".encode() in Path(f"/proc/{last.pid}/environ").read_bytes().split(b"\0")
     kept = made
     while last.is_alive():
-        if finished.exists():
-            kept = finished.stat().st_mtime_ns
+        with contextlib.suppress(FileNotFoundError):
+            kept = file.stat().st_mtime_ns
         time.sleep(0.01)
     assert last.exitcode == 0
     assert kept == made  # SFT was not done again
