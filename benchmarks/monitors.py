@@ -21,40 +21,22 @@ import torch
 from benchmarks.table import Comparison, Options, main
 from schemas.training import TrainStep
 from stages.model.distributed import World, joined
-from stages.model.engine import Batch, Taken
+from stages.model.engine import Batch, Engine, Optimization, make_engine
 from stages.model.network import Network
+from stages.model.parallelize import Parallelism, lay_out
 from stages.model.sizes import Sizes
 from stages.pretrain.health.guard import Guard, Policy
 from stages.pretrain.health.heartbeat import Clock, Watchdog
 from stages.pretrain.health.observe import Observer
 from stages.progress import Progress
 
-BLOCK_STEPS, VOCAB = 50, 4096
+BLOCK_STEPS, BATCH_SEQUENCES, VOCAB = 50, 8, 4096
 
 
-class PlainEngine:
-    """A network and AdamW, with an engine's three calls."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self._optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
-
-    def measure(self, batch: Batch, step: int) -> Taken:  # noqa: ARG002 - the interface
-        """Loss and gradient."""
-        loss = self.network(batch.inputs_BT, batch.targets_BT)
-        loss.backward()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
-        return Taken(float(loss.detach()), float(norm), batch.targets_BT.numel())
-
-    def apply(self, learning_rate: float, max_norm: float | None = None) -> None:  # noqa: ARG002 - the interface
-        """Change the weights."""
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self._optimizer.step()
-        self.discard()
-
-    def discard(self) -> None:
-        """Forget the gradient."""
-        self._optimizer.zero_grad()
+def engine_of(network: Network, world: World) -> Engine:
+    """The stage's own engine, around this network."""
+    wanted = Optimization(BATCH_SEQUENCES, BATCH_SEQUENCES, 0.1, 1.0, "fp32")
+    return make_engine(network, wanted, lay_out(world, Parallelism(), network.sizes))
 
 
 class Watched:
@@ -63,8 +45,9 @@ class Watched:
     def __init__(self, network: Network, world: World, folder: Path) -> None:
         self.clock, self.rows, self.progress = Clock(), [], Progress(folder / "progress.json")
         data: Any = SimpleNamespace(world=world)
-        engine: Any = PlainEngine(network)
-        self.guard = Guard(engine, data, Policy("skip", BLOCK_STEPS), lambda _: None, list, clock=self.clock)
+        self.guard = Guard(
+            engine_of(network, world), data, Policy("skip", BLOCK_STEPS), lambda _: None, list, clock=self.clock
+        )
         self.observer = Observer(folder, world, self.clock, (network.sizes, network.num_parameters()))
         self.observer.begin(1, {"steps": (TrainStep, self.rows)})
 
@@ -92,7 +75,7 @@ def run(options: Options) -> Iterator[Comparison]:
     with joined() as world, tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         network = Network(Sizes.of_depth(2, VOCAB, 128))
-        plain, watched = PlainEngine(copy.deepcopy(network)), Watched(network, world, Path(folder))
+        plain, watched = engine_of(copy.deepcopy(network), world), Watched(network, world, Path(folder))
         with Watchdog(watched.clock, 0):
             means = [_block(plain, watched, 1 + block * BLOCK_STEPS) for block in range(num_blocks + 1)][1:]
     ours, theirs = (statistics.median(column) for column in zip(*means, strict=True))
@@ -105,7 +88,7 @@ def run(options: Options) -> Iterator[Comparison]:
     yield Comparison(what, "goal", share, 1.0, "% of a step", 1 / share, None)
 
 
-def _block(plain: PlainEngine, watched: Watched, first: int) -> tuple[float, float]:
+def _block(plain: Engine, watched: Watched, first: int) -> tuple[float, float]:
     """Mean seconds of a step with watching and without, one of each in turn, the first of a pair by turns too."""
     on = off = 0.0
     for step in range(first, first + BLOCK_STEPS):
@@ -123,7 +106,7 @@ def _block(plain: PlainEngine, watched: Watched, first: int) -> tuple[float, flo
 
 
 def _batch(seed: int) -> Batch:
-    tokens = torch.randint(0, VOCAB, (8, 129), generator=torch.Generator().manual_seed(seed))
+    tokens = torch.randint(0, VOCAB, (BATCH_SEQUENCES, 129), generator=torch.Generator().manual_seed(seed))
     return Batch(tokens[:, :-1], tokens[:, 1:])
 
 

@@ -24,7 +24,8 @@ from stages.pretrain.train import Run, open_run
 from stages.tables import Outputs, Reader
 
 MAX_ALONE = 8  # sequences that are left out one by one
-HERE = {"engine": "native", "zero_stage": 0, "tensor_parallel": 1, "sequence_parallel": 1}
+KEPT = frozenset({"compile"})  # of what says how work is spread, what changes a single process's bits
+HERE = {name: Pretrain.model_fields[name].default for name in Pretrain.located - KEPT}
 
 
 class Replay(NamedTuple):

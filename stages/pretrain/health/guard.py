@@ -210,7 +210,7 @@ class Guard:
 
     def _begin_anew(self, step: int) -> None:
         self.detector = Detector()
-        if step not in self.policy.fresh and self.data.world.rank == 0:
+        if step not in self.policy.fresh and self.engine.layout.world.rank == 0:
             words = f"{MAX_IN_A_ROW - 1} steps in a row were far from where the past led, and no number is broken"
             print(f"step {step}: {words}: the run is judged by a new past from here", flush=True)
 

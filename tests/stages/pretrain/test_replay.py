@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stages.pretrain import Pretrain
 from stages.stream.loader import Batch, Loader
 from tests.stages.pretrain.conftest import Start
 from tests.stages.pretrain.launch import rows
@@ -87,6 +88,25 @@ def test_sequences_are_left_out_one_by_one(runs: Callable[[str], Path], capsys: 
     words = replayed(out, capsys, "--step", "42")
     assert "step 42, from the checkpoint of step 40: it comes back" in words
     assert f"parsl why {answer['documents'][0]['doc_id'][:12]}" in words
+
+
+def test_one_process_replays_what_many_ran(runs: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """A run over a pipeline, tensor and sequence groups is replayed by one process: how it was spread is no part of it."""
+    out = runs("skip")
+    plain = replayed(out, capsys, "--step", "42", "--json")
+    file = out / "manifest.json"
+    manifest = json.loads(file.read_text())
+    spread = {
+        "pipeline_parallel": 2,
+        "stages_per_rank": 2,
+        "tensor_parallel": 2,
+        "sequence_parallel": 2,
+        "zero_stage": 1,
+    }
+    assert spread.keys() < Pretrain.located
+    file.write_text(json.dumps({**manifest, "settings": manifest["settings"] | spread}, indent=1))
+    assert replayed(out, capsys, "--step", "42", "--json") == plain
+    file.write_text(json.dumps(manifest, indent=1))
 
 
 def test_what_cannot_be_replayed_is_said(runs: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:

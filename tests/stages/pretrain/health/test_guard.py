@@ -26,6 +26,7 @@ class Scripted:
         self.readings = {r.step: r for r in readings}
         self.applied: dict[int, float | None] = {}
         self.optimization = SimpleNamespace(max_gradient_norm=1.0)
+        self.layout = SimpleNamespace(world=SimpleNamespace(rank=0))
         self._step = 0
 
     def measure(self, batch: Batch, step: int) -> Taken:  # noqa: ARG002 - the interface
