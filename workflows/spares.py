@@ -149,20 +149,21 @@ def describe(attempt: Attempt) -> str:
 
 def reached(command: Sequence[str]) -> int:
     """How far the stage of a command is, by its own progress; 0 if it says nothing."""
-    with suppress(StopIteration, FileNotFoundError, json.JSONDecodeError, KeyError):
-        return int(json.loads(next(iter(sorted((folder(command) / "progress").glob("*.json")))).read_text())["done"])
+    files = sorted((out / "progress").glob("*.json")) if (out := output(command)) else []
+    with suppress(FileNotFoundError, json.JSONDecodeError, KeyError):
+        return int(json.loads(files[0].read_text())["done"]) if files else 0
     return 0
 
 
-def folder(command: Sequence[str]) -> Path:
-    """The output folder of the stage that a command runs."""
-    return Path(command[command.index("--out") + 1]) if "--out" in command else Path()
+def output(command: Sequence[str]) -> Path | None:
+    """The output folder of the stage that a command runs, if it is one."""
+    return Path(command[command.index("--out") + 1]) if "--out" in command else None
 
 
 def record(command: Sequence[str], attempt: Attempt) -> None:
     """Keep what was decided, beside the stage's log."""
-    if "--out" in command:
-        file = folder(command) / "log" / "spares.jsonl"
+    if out := output(command):
+        file = out / "log" / "spares.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a") as lines:
             lines.write(

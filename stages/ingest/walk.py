@@ -109,6 +109,16 @@ def _sniffed(item: Item) -> str:
         return media.sniff(stream.read(media.HEAD_BYTES), item.name)
 
 
+def _path(file: Path) -> str:
+    """Where a file is; "" if no table can hold that."""
+    path = str(file.resolve())
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return ""
+    return path
+
+
 class Taker:
     """Takes in items one by one: writes rows, drops what cannot be used, opens archives."""
 
@@ -174,12 +184,7 @@ class Taker:
     def _blob(self, item: Item, digest: str) -> BlobRef:
         """Point at a plain file; keep a member, or a file whose name no table can hold, under our own folder."""
         size = item.file.stat().st_size
-        try:
-            path = str(item.file.resolve())
-            path.encode()
-        except UnicodeEncodeError:
-            path = ""
-        if path and item.depth == 0:
+        if item.depth == 0 and (path := _path(item.file)):
             return BlobRef(path=path, size_bytes=size, sha256=digest)
         target = self.outputs.folder / "files" / digest[:2] / digest
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -257,10 +262,7 @@ class Taker:
 
     def _archive(self, item: Item) -> BlobRef | None:
         """An archive to point into; None for one that is itself in an archive, or whose name no table can hold."""
-        path = str(item.file.resolve())
-        if item.depth or not path.isprintable() or path != path.encode(errors="replace").decode():
-            return None
-        return BlobRef(path=path, size_bytes=item.file.stat().st_size, sha256=sha256_file(item.file))
+        return BlobRef.of(item.file) if item.depth == 0 and _path(item.file) else None
 
     def _take_members(self, item: Item, members: Sequence[archives.Member], archive: BlobRef | None = None) -> None:
         sidecars = {m.name: m.file for m in members if m.name.endswith(SIDECAR) and not m.reason}
