@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import cache
 
 LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
 SPACES = dict.fromkeys([0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000, 0x09], " ")
@@ -16,17 +17,24 @@ SIGNS = {0xF0B0: "°", 0xF0B1: "±", 0xF0B3: "≥", 0xF0A3: "≤", 0xF0B4: "×",
 MATHS = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D800)}  # italic, bold, script
 TABLE = LIGATURES | SPACES | INVISIBLE | GREEK | SIGNS | MATHS
 PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
-RUNS = re.compile(" {2,}")
+FIRST_PRIVATE = "\ud800"
 CHANGED = frozenset(map(chr, TABLE))
+
+
+@cache
+def is_private(char: str) -> bool:
+    """Whether a character means nothing to who does not have its font, or is none."""
+    return PRIVATE.match(char) is not None
 
 
 def clean(text: str) -> str:
     """One line or more of text without characters that mean nothing; newlines stay."""
-    if "  " not in text and ((text.isascii() and text.isprintable()) or _is_clean(text)):
-        return text.strip()
-    return RUNS.sub(" ", PRIVATE.sub("", text.translate(TABLE))).strip()
-
-
-def _is_clean(text: str) -> bool:
-    """Whether none of a text's characters would be changed; `PRIVATE` has none before the surrogates."""
-    return CHANGED.isdisjoint(text) and max(text, default="") < "\ud800"
+    if not (text.isascii() and text.isprintable()):
+        chars = set(text)
+        for char in CHANGED & chars:  # few of a line's, and none of them is put in for another
+            text = text.replace(char, TABLE[ord(char)] or "")
+        if private := {c for c in chars if c >= FIRST_PRIVATE and is_private(c)}:
+            text = "".join([c for c in text if c not in private])
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return text.strip()

@@ -7,7 +7,6 @@ is rendered, so a blurred scan and a sharp one look alike but for their bytes a 
 """
 
 import ctypes
-import re
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -16,14 +15,26 @@ from numpy.typing import NDArray
 from pypdfium2 import raw
 
 from stages.parse import kernel
-from stages.parse.glyphs import Drawing, Floats, Layer
+from stages.parse.glyphs import Drawing
 from stages.parse.kinds import Counts, table
 from stages.parse.letters import surprise_of
+from stages.parse.lines import Lines
 
 FORM_DEPTH = 3  # images of scans lie in a form object at most this deep
 MAX_OBJECTS = 5000  # a map has millions of paths; the first ones tell a scan from a page
-SCANNERS = re.compile(
-    r"(?i)scan|ocr|abbyy|finereader|paper ?capture|canon|xerox|ricoh|kofax|epson|konica|twain|capture"
+SCANNERS = (
+    "scan",
+    "ocr",
+    "abbyy",
+    "finereader",
+    "capture",
+    "canon",
+    "xerox",
+    "ricoh",
+    "kofax",
+    "epson",
+    "konica",
+    "twain",
 )
 
 _made_by_scanner: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # of the documents that are open
@@ -79,8 +90,8 @@ class Drawn(NamedTuple):
 
 def drawn(page: Any, area: float) -> Drawn:
     """Count images and paths; of the largest image its share of the page (`area` square points), resolution and depth."""
-    count: int = raw.FPDFPage_CountObjects(page.raw)
-    images, num_paths = _images(raw.FPDFPage_GetObject, kernel.address(page.raw), count, FORM_DEPTH)
+    count: int = raw.FPDFPage_CountObjects(page)
+    images, num_paths = _images(raw.FPDFPage_GetObject, kernel.address(page), count, FORM_DEPTH)
     largest, found = max(((_area(image), image) for image in images), key=lambda pair: pair[0], default=(0.0, None))
     dpi, depth = _resolution(found, largest) if found is not None else (0.0, 0.0)
     share = min(largest / area, 1.0) if area else 0.0
@@ -119,7 +130,7 @@ def _resolution(image: Any, area: float) -> tuple[float, float]:
     return 72 * (pixels / area) ** 0.5, 8 * stored / max(pixels, 1)
 
 
-def features(layer: Layer, drawing: Drawing, on_page: Drawn, size: tuple[float, float]) -> Features:
+def features(layer: Lines, drawing: Drawing, on_page: Drawn, size: tuple[float, float]) -> Features:
     """The features of a page; those of its document (`turned`, `scanner`) are set by who knows them."""
     width, height = size
     return Features(
@@ -127,7 +138,7 @@ def features(layer: Layer, drawing: Drawing, on_page: Drawn, size: tuple[float, 
         num_images=on_page.num_images, image_share=on_page.image_share, image_dpi=on_page.image_dpi,
         bits_a_pixel=on_page.bits_a_pixel, num_paths=on_page.num_paths, area=width * height / 500_000,
         **of_text(layer.codes),
-        **_of_lines(layer.places, np.array([len(line.text) for line in layer.lines]), width, height),
+        **_of_lines(layer, width, height),
     )  # fmt: skip
 
 
@@ -135,7 +146,8 @@ def is_scanner(document: Any) -> bool:
     """Whether a PDF says that a scanner or an OCR program made it."""
     if document not in _made_by_scanner:
         try:
-            found = any(SCANNERS.search(str(document.get_metadata_value(key))) for key in ("Producer", "Creator"))
+            names = f"{document.get_metadata_value('Producer')} {document.get_metadata_value('Creator')}".lower()
+            found = any(name in names for name in SCANNERS)
         except (UnicodeDecodeError, ValueError):
             found = False
         _made_by_scanner[document] = found
@@ -162,10 +174,10 @@ def of_text(codes: NDArray[np.uint32]) -> dict[str, float]:
     }
 
 
-def _of_lines(places: Floats, lengths: NDArray[np.int64], width: float, height: float) -> dict[str, float]:
+def _of_lines(layer: Lines, width: float, height: float) -> dict[str, float]:
     """How lines lie on the page: their sizes, what they cover, whether they jump back or lie on each other."""
-    if not len(places):
+    if not len(layer):
         return {}
-    names = ("text_share", "line_size", "size_spread", "spread", "two_columns", "backward", "overlap")
-    shapes = zip(names, kernel.line_shapes(places, lengths, width, height), strict=True)
-    return {"num_lines": len(places), "chars_a_line": float(lengths.mean()), **dict(shapes)}
+    names = ("chars_a_line", "text_share", "line_size", "size_spread", "spread", "two_columns", "backward", "overlap")
+    shapes = kernel.line_shapes(layer.places, layer.lengths, width, height)
+    return {"num_lines": len(layer), **dict(zip(names, shapes, strict=True))}

@@ -5,7 +5,6 @@ All of it is compiled and works on columns of boxes and of signs, a document at 
 of words, and a formula's parts come in the order that the page drew them.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,7 +15,7 @@ from stages.compiled import compiled, inlined
 from stages.parse.characters import CHANGED
 from stages.parse.hyphens import HYPHENS
 from stages.parse.kinds import NUM_CODES
-from stages.parse.lines import LINE_HYPHEN, Line
+from stages.parse.lines import LINE_HYPHEN, ROW, TEXT, VERBATIM, Lines
 
 Array = NDArray[Any]
 Pair = tuple[Any, Any]  # of two lines that follow each other
@@ -33,8 +32,6 @@ FIRST_CHANGED = 0xD800  # from here on `clean` looks at all characters
 
 LOWER, SPACE, ODD, HYPHEN, END, CLOSE, MARK = (1 << i for i in range(7))  # of characters
 STARTS_LOWER, ENDED, CUT, SEVERAL, MARKED, CLEAN, SHOWN = (1 << i for i in range(7))  # of lines
-TEXT, ROW, VERBATIM, OTHER = range(4)
-KINDS = {"text": TEXT, "row": ROW, "verbatim": VERBATIM}
 BETWEEN = ("", " ", "\n", "\n\n")
 NOTHING, ONE_SPACE, LINE_END, PARAGRAPH = range(len(BETWEEN))
 ROW_HYPHEN, NEWLINE, BLANK = ord(LINE_HYPHEN), ord("\n"), ord(" ")
@@ -53,25 +50,24 @@ def signs() -> NDArray[np.uint8]:
     return found
 
 
-def seen(text: str, lengths: Array) -> Array:
-    """What is to be known of lines (their signs), which `text` has, `lengths` long and a newline apart."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    return _seen(codes, lengths, signs())
+def seen(lines: Lines) -> Array:
+    """What is to be known of lines: their signs."""
+    return _seen(lines.codes, lines.spans, signs())
 
 
-def between(lines: Sequence[Line], lengths: Array, found: Array, shown: Array, starts: Array) -> list[str]:
-    """What stands before each of `lines` that is `shown`; `starts` are the first lines of pages, and where the last ends."""
-    boxes = np.array([n[1:6] for n in lines], dtype=float).reshape(len(lines), 5)
-    kinds = np.array([KINDS.get(n.kind, OTHER) for n in lines], dtype=np.int64)
-    spreads = _spreads(boxes, lengths, kinds, found)
-    return [BETWEEN[k] for k in _between(boxes, kinds, found | SHOWN * shown, spreads, starts).tolist()]
+def between(lines: Lines, found: Array, shown: Array, starts: Array) -> Array:
+    """What stands before each of `lines` that is `shown`, by its number in `BETWEEN`.
+
+    `starts` are the first lines of pages, and where the last one ends.
+    """
+    return _between(lines.places, lines.kinds, lines.lengths, np.where(shown, found | SHOWN, found), starts)
 
 
 @compiled
-def _seen(codes: Array, lengths: Array, table: Array) -> Array:
-    found, start = np.zeros(lengths.size, np.int64), 0
-    for line in range(lengths.size):
-        end = start + lengths[line]
+def _seen(codes: Array, spans: Array, table: Array) -> Array:
+    found = np.zeros(len(spans), np.int64)
+    for line in range(len(spans)):
+        start, end = spans[line]
         clean, several, before = True, False, NEWLINE
         for i in range(start, end):
             code = codes[i]
@@ -87,7 +83,6 @@ def _seen(codes: Array, lengths: Array, table: Array) -> Array:
             found[line] |= STARTS_LOWER * ((first & LOWER) != 0) + MARKED * ((first & MARK) != 0)
             found[line] |= CUT * ((last & HYPHEN) != 0) + ENDED * ended
         found[line] |= SEVERAL * several + CLEAN * clean
-        start = end + 1
     return found
 
 
@@ -100,8 +95,9 @@ def _ended(codes: Array, start: int, end: int, table: Array) -> bool:
 
 
 @compiled
-def _between(boxes: Array, kinds: Array, found: Array, spreads: Array, starts: Array) -> Array:
+def _between(boxes: Array, kinds: Array, lengths: Array, found: Array, starts: Array) -> Array:
     what, above, edge, short = np.zeros(len(boxes), np.uint8), -1, 0.0, False
+    spreads = _spreads(boxes, lengths, kinds, found)
     for page in range(starts.size - 1):
         first, is_first = starts[page], 1  # line of its page
         body = boxes[first : starts[page + 1]]
@@ -241,8 +237,8 @@ def column_edges(lines: Array, reach: int) -> Array:
 
 def _prepare() -> None:
     """Call everything with nothing, in the types of real calls."""
-    none = np.zeros(0, np.int64)
-    between((), none, seen("", none), np.zeros(0, np.bool_), np.zeros(2, np.int64))
+    none = Lines.of(())
+    between(none, seen(none), np.zeros(0, np.bool_), np.zeros(2, np.int64))
 
 
 _prepare()

@@ -4,18 +4,14 @@ A line's box is that of its first, middle and last characters. What is asked for
 compiled loops (`kernel`).
 """
 
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pypdfium2 import raw
 
 from stages.parse import kernel
 from stages.parse.kinds import table
-from stages.parse.lines import Line
-
-Floats = NDArray[np.float64]
+from stages.parse.lines import TEXT, Lines
 
 ANGLE_SAMPLES = 40
 
@@ -28,14 +24,6 @@ class Turn(NamedTuple):
     height: float
 
 
-class Layer(NamedTuple):
-    """A page's lines, their places (left, bottom, right, top and size of each: lines, 5), and all its characters."""
-
-    lines: tuple[Line, ...]
-    places: Floats
-    codes: NDArray[np.uint32]
-
-
 class Drawing(NamedTuple):
     """How characters are drawn: fonts of a sample, and the shares that are hidden, and whose font has no map for them."""
 
@@ -44,27 +32,24 @@ class Drawing(NamedTuple):
     map_errors: float
 
 
-def read_layer(text_page: Any, turn: Turn) -> Layer:
-    """A page's text, by lines and by characters."""
-    page = kernel.address(text_page.raw)
-    codes = kernel.read_codes(kernel.FUNCTIONS, page, raw.FPDFText_CountChars(text_page.raw))
-    text = codes.tobytes().decode("utf-32-le")
+def read_layer(text_page: Any, turn: Turn) -> Lines:
+    """A page's text."""
+    page = kernel.address(text_page)
+    codes = kernel.read_codes(kernel.FUNCTIONS, page, raw.FPDFText_CountChars(text_page))
     spans, several = kernel.find_lines(codes, table())
     places = kernel.place_lines(kernel.FUNCTIONS, page, spans, several, (float(turn.degrees), turn.width, turn.height))
-    texts = [text[start:end] for start, end in spans.tolist()]
-    lines = map(Line._make, zip(texts, *places.T.tolist(), repeat("text")))
-    return Layer(tuple(lines), places, codes)
+    return Lines(codes, spans, places, np.full(len(spans), TEXT, np.uint8))
 
 
 def runs_upright(text_page: Any) -> bool:
     """Whether a page's text runs upright before the page is turned."""
-    count: int = raw.FPDFText_CountChars(text_page.raw)
+    count: int = raw.FPDFText_CountChars(text_page)
     sample = range(0, count, max(count // ANGLE_SAMPLES, 1))
-    upright: int = sum(abs(raw.FPDFText_GetCharAngle(text_page.raw, i)) < 0.1 for i in sample)
+    upright: int = sum(abs(raw.FPDFText_GetCharAngle(text_page, i)) < 0.1 for i in sample)
     return upright * 2 > len(sample)
 
 
 def drawing(text_page: Any) -> Drawing:
     """How a sample of a page's characters is drawn."""
-    count = raw.FPDFText_CountChars(text_page.raw)
-    return Drawing(*kernel.sample(kernel.FUNCTIONS, kernel.address(text_page.raw), count))
+    count = raw.FPDFText_CountChars(text_page)
+    return Drawing(*kernel.sample(kernel.FUNCTIONS, kernel.address(text_page), count))

@@ -254,9 +254,9 @@ def count_kinds(codes: Array, kinds: Array) -> Array:
 
 
 @compiled
-def trigrams(codes: Array, folds: Array, kinds: Array, bits: Array) -> tuple[float, int, int]:
-    """The sum of the bits of all trigrams whose middle is a letter, how many there are, and letters of other alphabets."""
-    total, count, others = 0.0, 0, 0
+def trigrams(codes: Array, folds: Array, kinds: Array, bits: Array) -> tuple[int, int, int]:
+    """The sum of the bits (in halves) of all trigrams whose middle is a letter, how many there are, and letters of other alphabets."""
+    total = count = others = 0
     a = b = 0
     for i in range(codes.size + 1):
         code = min(codes[i], NUM_CODES - 1) if i < codes.size else NEWLINE
@@ -274,8 +274,8 @@ def trigrams(codes: Array, folds: Array, kinds: Array, bits: Array) -> tuple[flo
 
 @compiled
 def line_shapes(places: Array, lengths: Array, width: float, height: float) -> tuple[float, ...]:
-    """Of one line or more: share covered, median size, range of sizes, median width a character in sizes, and the shares
-    of lines that end in the left half of the page, that begin above the one before, and that lie on it.
+    """Of one line or more: mean length, share covered, median size, range of sizes, median width a character in sizes, and
+    the shares of lines that end in the left half of the page, that begin above the one before, and that lie on it.
     """  # noqa: D205 - one sentence
     count, covered = len(places), 0.0
     spreads, narrow, backward, on_top = np.empty(count), 0, 0, 0
@@ -294,7 +294,16 @@ def line_shapes(places: Array, lengths: Array, width: float, height: float) -> t
     usual = np.median(sizes)
     spread = (sizes.max() - sizes.min()) / max(usual, 1e-6)
     share = min(covered / max(width * height, 1.0), 2.0)
-    return share, usual, spread, np.median(spreads), narrow / count, backward / count, on_top / count
+    return (
+        lengths.sum() / count,
+        share,
+        usual,
+        spread,
+        np.median(spreads),
+        narrow / count,
+        backward / count,
+        on_top / count,
+    )
 
 
 def _prepare() -> None:
@@ -305,7 +314,7 @@ def _prepare() -> None:
     sample(FUNCTIONS, 0, 0)
     objects(FUNCTIONS, 0, 0, 0)
     count_kinds(codes, table())
-    trigrams(codes, folds(), table(), np.zeros(27**3))
+    trigrams(codes, folds(), table(), np.zeros(27**3, np.uint8))
     line_shapes(np.ones((1, 5)), np.ones(1, np.int64), 1.0, 1.0)
 
 

@@ -30,7 +30,7 @@ def surprise(text: str) -> float | None:
 def surprise_of(codes: NDArray[np.uint32]) -> float | None:
     """The same of a text's characters."""
     total, count, others = trigrams(codes[:MAX_CHARS], folds(), table(), BITS)
-    return float(total) / count if count >= MIN_TRIGRAMS and count > others else None
+    return total / 2 / count if count >= MIN_TRIGRAMS and count > others else None
 
 
 HALF_BITS = zlib.decompress(
@@ -175,4 +175,4 @@ HALF_BITS = zlib.decompress(
     )
 )
 
-BITS = np.frombuffer(HALF_BITS, np.uint8) / 2
+BITS = np.frombuffer(HALF_BITS, np.uint8).copy()  # halves: a table that the processor's nearest cache holds

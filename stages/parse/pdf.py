@@ -8,10 +8,10 @@ curve, and sidebars that were drawn in the middle of a column.
 import io
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pikepdf
 import pypdfium2 as pdfium
+from pypdfium2 import raw
 
 from stages.parse.features import drawn, features, is_scanner
 from stages.parse.garble import judge
@@ -20,8 +20,6 @@ from stages.parse.lines import Page, lost
 from stages.parse.members import IN_MEMORY
 
 MAX_PIXELS = 25_000_000  # A3 at 400 dpi
-
-_last_pages: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 class PdfError(Exception):
@@ -60,39 +58,32 @@ def _repaired(path: str, first_error: str) -> Any:
 
 
 def read_page(document: Any, index: int) -> Page:
-    """Lines of page `index` (from 0), with a verdict on them; a page that PDFium cannot load is lost."""
-    try:
-        page = document[index]
-    except pdfium.PdfiumError:
+    """Lines of page `index` (from 0), with a verdict on them; a page that PDFium cannot load is lost.
+
+    The binding's own objects for a page and its text take a fiftieth of the time of all else, so PDFium is called itself.
+    """
+    page = raw.FPDF_LoadPage(document.raw, index)
+    if not page:
         return lost(index + 1, "damaged page")
+    text_page = raw.FPDFText_LoadPage(page)
     try:
-        text_page = page.get_textpage()
-        turned = page.get_rotation() != 0
+        if not text_page:
+            return lost(index + 1, "damaged page")
+        turned = (quarters := raw.FPDFPage_GetRotation(page)) != 0
         if turned and runs_upright(text_page):
-            page.set_rotation(0)
-            text_page.close()
-            text_page = page.get_textpage()
-        width, height = page.get_size()
-        layer = read_layer(text_page, Turn(page.get_rotation(), width, height))
+            raw.FPDFPage_SetRotation(page, quarters := 0)
+            raw.FPDFText_ClosePage(text_page)
+            text_page = raw.FPDFText_LoadPage(page)
+        width, height = raw.FPDF_GetPageWidthF(page), raw.FPDF_GetPageHeightF(page)
+        layer = read_layer(text_page, Turn(90 * quarters, width, height))
         on_page = drawn(page, width * height)
         noticed = features(layer, drawing(text_page), on_page, (width, height))
         noticed = noticed._replace(turned=float(turned), scanner=float(is_scanner(document)))
         verdict = judge(noticed, has_objects=on_page.num_objects > 0)
-        text_page.close()
-        return Page(index + 1, width, height, layer.lines, verdict=verdict, features=tuple(noticed))
+        return Page(index + 1, width, height, layer, verdict=verdict, features=tuple(noticed))
     finally:
-        _keep(document, page)
-
-
-def _keep(document: Any, page: Any) -> None:
-    """Close the page that was read before this one, which stays open until the next one is, or its document closes.
-
-    PDFium forgets fonts with the last page that uses them, and would load them anew for every page.
-    """
-    before = _last_pages.get(document)
-    if before is not None:
-        before.close()
-    _last_pages[document] = page
+        raw.FPDFText_ClosePage(text_page)
+        raw.FPDF_ClosePage(page)
 
 
 def render(document: Any, index: int, dpi: int) -> tuple[Any, float, tuple[float, float]]:

@@ -11,9 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.parse.characters import clean
-from stages.parse.flow import CLEAN, CUT, ENDED, MARKED, SEVERAL, STARTS_LOWER, between, right_margins, seen, usual_gap
+from stages.parse.flow import (
+    BETWEEN,
+    CLEAN,
+    CUT,
+    ENDED,
+    MARKED,
+    SEVERAL,
+    STARTS_LOWER,
+    between,
+    right_margins,
+    seen,
+    usual_gap,
+)
 from stages.parse.hyphens import HYPHENS
-from stages.parse.lines import LINE_HYPHEN, Line
+from stages.parse.lines import LINE_HYPHEN, Line, Lines
 
 ENDS_SENTENCE = re.compile(r"""[.!?:;]["'”’)\]]*$""")
 WORDS = (
@@ -42,7 +54,7 @@ TEXTS = st.one_of(
 
 def signs_of(texts: Sequence[str]) -> list[int]:
     """The signs of lines."""
-    return seen("\n".join(texts), np.array([len(t) for t in texts], dtype=np.int64)).tolist()
+    return seen(Lines.of([Line(text, 0, 0, 0, 0, 0) for text in texts])).tolist()
 
 
 @settings(deadline=None, max_examples=400)
@@ -185,11 +197,10 @@ def pages(draw: st.DrawFn) -> list[list[Line]]:
 @given(pages())
 def test_the_rules_are_the_same_compiled(found: list[list[Line]]) -> None:
     """What stands between lines is what the rules say of each pair; gaps and margins are those of the standard library."""
-    lines = [line for body in found for line in body]
-    lengths = np.array([len(n.text) for n in lines], dtype=np.int64)
+    lines = Lines.of([line for body in found for line in body])
     starts = np.cumsum([0, *map(len, found)])
-    signs = seen("\n".join(n.text for n in lines), lengths)
-    assert between(lines, lengths, signs, np.ones(len(lines), np.bool_), starts) == plain(found)
+    what = between(lines, seen(lines), np.ones(len(lines), np.bool_), starts)
+    assert [BETWEEN[sign] for sign in what] == plain(found)
     for body in found:
         boxes = np.array([n[1:6] for n in body], dtype=float).reshape(len(body), 5)
         assert usual_gap(boxes) == pytest.approx(gap_of(body))
@@ -200,8 +211,6 @@ def test_lines_that_are_not_shown_stand_between_nothing() -> None:
     """A line without text is passed over: the next one follows the one before it."""
     words = "the words of a line that is as long as others are"
     rows = [(f"A {words}", 700), ("\x00" * 40, 688), (words, 688), (words, 676)]
-    lines = [Line(text, 50, y - 10, 290, y, 10) for text, y in rows]
-    lengths = np.array([len(n.text) for n in lines], dtype=np.int64)
-    signs = seen("\n".join(n.text for n in lines), lengths)
+    lines = Lines.of([Line(text, 50, y - 10, 290, y, 10) for text, y in rows])
     shown = np.array([True, False, True, True])
-    assert between(lines, lengths, signs, shown, np.array([0, 4])) == ["", "", " ", " "]
+    assert [BETWEEN[sign] for sign in between(lines, seen(lines), shown, np.array([0, 4]))] == ["", "", " ", " "]

@@ -37,11 +37,11 @@ def size(text_page: pdfium.PdfTextPage, index: int) -> float:
 
 def test_lines_lie_where_their_characters_do(text_page: pdfium.PdfTextPage) -> None:
     """A line's edges are those of its first, middle and last characters' boxes, its size the median of theirs."""
-    lines, places, codes = read_layer(text_page, Turn(0, 400, 600))
-    text = codes.tobytes().decode("utf-32-le")
+    lines = read_layer(text_page.raw, Turn(0, 400, 600))
+    text = lines.codes.tobytes().decode("utf-32-le")
     assert text.split() == text_page.get_text_range().split()
     at = 0
-    for line, place in zip(lines, places.tolist(), strict=True):
+    for line, place in zip(lines, lines.places.tolist(), strict=True):
         start = text.index(line.text, at)
         at = start + len(line.text)
         sample = (start, (start + at - 1) // 2, at - 1)
@@ -65,7 +65,7 @@ def test_boxes_turn_with_their_page(degrees: int, box: tuple[float, ...]) -> Non
 
 def test_a_sample_of_characters(text_page: pdfium.PdfTextPage) -> None:
     """The fonts are those that any character has, or fewer; nothing is hidden, and every character has its map."""
-    found = drawing(text_page)
+    found = drawing(text_page.raw)
     assert 2 <= found.num_fonts <= 6
     assert (found.hidden_share, found.map_errors) == (0, 0)
 
@@ -90,10 +90,10 @@ def test_an_empty_page(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(typeset("#pagebreak()"))
     empty = pdfium.PdfDocument(path)[0].get_textpage()
-    lines, places, _ = read_layer(empty, Turn(0, 400, 600))
+    lines = read_layer(empty.raw, Turn(0, 400, 600))
     assert lines == ()
-    assert places.shape == (0, 5)
-    assert drawing(empty) == (0, 0, 0)
+    assert lines.places.shape == (0, 5)
+    assert drawing(empty.raw) == (0, 0, 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 90), st.sampled_from([8, 10])), min_size=1, max_size=30))

@@ -2,16 +2,20 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.parse.characters import LIGATURES, MATHS, clean
+from stages.parse.characters import LIGATURES, MATHS, PRIVATE, TABLE, clean
+from stages.parse.heads import without_heads
 from stages.parse.hyphens import Joiner
-from stages.parse.layout import document_text, heading, rows, without_heads
-from stages.parse.lines import LINE_HYPHEN, Line, Page, lost
+from stages.parse.layout import document_text, heading
+from stages.parse.lines import LINE_HYPHEN, Line, Lines, Page, lost
+from stages.parse.rows import rows
 
 
 def lines(*texts: str, top: float = 700.0, left: float = 50.0, right: float = 68.0) -> list[Line]:
@@ -22,6 +26,16 @@ def lines(*texts: str, top: float = 700.0, left: float = 50.0, right: float = 68
 def page(number: int, *items: Line) -> Page:
     """A page of 800 points with lines."""
     return Page(number, 600, 800, tuple(items))
+
+
+def parts_of(pages: Sequence[Page]) -> list[Lines]:
+    """The lines of every page by columns."""
+    return [Lines.of(page.lines) for page in pages]
+
+
+def rowed(items: Sequence[Line]) -> list[str]:
+    """Lines put together by rows."""
+    return rows([Lines.of(items)], np.ones(len(items), np.bool_))[0].texts()
 
 
 def text_of(*items: Line) -> str:
@@ -41,6 +55,54 @@ def test_control_and_private_characters_go() -> None:
     """Control, zero-width, private and unassigned characters go, spaces become plain, the Symbol font's Greek is read."""
     assert clean("a\x00b\x1f\u200bc\ufeff\ue123d\u00a0\u2009e\ufffd\ufffe") == "abcd e"
     assert clean("5 \uf06dm \uf0b1 1") == "5 μm ± 1"
+
+
+ODD = [
+    "a",
+    " ",
+    "  ",
+    "\n",
+    "é",
+    "ﬁ",
+    "\xa0",
+    "\u200b",
+    "\u2009",
+    "𝛼",
+    "\ue123",
+    "\uf06d",
+    "\ufffd",
+    "\ufffe",
+    "\ud800",
+    "\x00",
+]
+
+
+@settings(deadline=None)
+@given(st.one_of(st.text(max_size=20), st.lists(st.sampled_from(ODD), max_size=20).map("".join)))
+def test_text_is_cleaned_as_by_a_table(text: str) -> None:
+    """What is replaced, taken out and made one space is what one pass with a table and two patterns would do."""
+    assert clean(text) == re.sub(" {2,}", " ", PRIVATE.sub("", text.translate(TABLE))).strip()
+
+
+CUT_WORDS = ["a", "b-", "é", "\ufffe", "\xad", " ", "1", "_", "ab", "-", "B", "ﬁ"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(CUT_WORDS), max_size=12).map("".join), st.sampled_from(["", "a-ab b-ab aab", "a-é"]))
+def test_cut_words_are_found_as_by_one_pattern(text: str, elsewhere: str) -> None:
+    """Heads and tails of cut words are what one pattern for a whole cut word finds, from left to right."""
+    joiner = Joiner(f"{text}\n{elsewhere}")
+    cut = re.compile("([^\\W_]*)[\ufffe\xad]\\s*([^\\W_]*)")
+    assert joiner.inside(text) == cut.sub(lambda m: joiner.word(m[1], m[2]), text)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["a", "b", "é", "-", " ", "A", "ab", "\u0130"]), max_size=30).map("".join))
+def test_a_compound_is_one_where_it_is_counted(text: str) -> None:
+    """A hyphen stays where the document has the compound oftener than the joined word, however few letters stand at it."""
+    for head, tail in (("a", "b"), ("ab", "ab"), ("é", "ab"), ("Aab", "a")):
+        compound, joined = (Joiner(text).count(f"{head}{sign}{tail}".lower()) for sign in ("-", ""))
+        assert ("-" in Joiner(text).word(head, tail)) == (compound > joined)
 
 
 @settings(deadline=None)
@@ -104,39 +166,9 @@ def test_rows_of_a_table_stay_apart() -> None:
     cells = [Line("Ag", 50, 660, 62, 670, 10), Line("429", 280, 660, 300, 670, 10)]
     more = [Line("Cu 401", 50, 648, 300, 658, 10)]
     assert text_of(*body, *cells, *more).split("\n")[-2:] == ["Ag 429", "Cu 401"]
-    assert [line.text for line in rows(cells)] == ["Ag 429"]
+    assert rowed(cells) == ["Ag 429"]
     superscript = [Line("10", 50, 700, 60, 710, 10), Line("-4", 60.5, 704, 68, 711, 7), Line("m", 69, 700, 80, 710, 10)]
-    assert [line.text for line in rows(superscript)] == ["10-4m"]
-
-
-def head_and_foot(number: int) -> list[Line]:
-    """What every page of a journal has at its edges."""
-    return [
-        Line(f"Journal of Heat 12 (2024) {number}", 50, 770, 300, 780, 10),
-        Line(str(number), 290, 20, 300, 30, 10),
-    ]
-
-
-def test_running_heads_go() -> None:
-    """Lines at the edges that repeat, numbers aside, go on every page; what repeats in the middle stays."""
-    pages = [page(n, *head_and_foot(n), *lines("Results", f"of part {n}.")) for n in (1, 2, 3)]
-    kept = without_heads(pages)
-    assert [[line.text for line in body] for body in kept] == [["Results", f"of part {n}."] for n in (1, 2, 3)]
-
-
-def test_what_repeats_beside_the_body_stays() -> None:
-    """A line at the edge that the body's lines follow closely is body, even if other pages begin with the same."""
-    pages = [page(n, *lines("Table, continued:", f"row {n}", f"more of row {n}", top=780)) for n in (1, 2, 3)]
-    assert without_heads(pages) == [list(p.lines) for p in pages]
-
-
-def test_a_title_at_the_top_stays_and_its_repetition_goes() -> None:
-    """The title stays on the first page, even at the edge; a head of the next page that repeats it goes."""
-    title = Line("On the heat of metals", 50, 760, 300, 776, 16)
-    second = Line("12   On the heat of metals", 50, 770, 300, 780, 10)
-    kept = without_heads([page(1, title, *lines("one", "two")), page(2, second, *lines("three"))])
-    assert [line.text for line in kept[0]] == ["On the heat of metals", "one", "two"]
-    assert [line.text for line in kept[1]] == ["three"]
+    assert rowed(superscript) == ["10-4m"]
 
 
 def test_the_heading_is_a_title() -> None:
@@ -179,5 +211,8 @@ def test_spans_cover_the_text(pages: list[Page]) -> None:
 def test_no_letter_is_lost_or_made(pages: list[Page]) -> None:
     """The letters and digits of the text are those of the lines that are no heads, in order."""
     text, _ = document_text(pages)
-    kept = "".join(line.text for body in without_heads(pages) for line in body)
+    all_lines = [line for page in pages for line in page.lines]
+    kept = "".join(
+        n.text for n, is_kept in zip(all_lines, without_heads(pages, parts_of(pages)), strict=True) if is_kept
+    )
     assert [c for c in text if c.isalnum()] == [c for c in kept if c.isalnum()]
