@@ -20,6 +20,7 @@ from stages.progress import Progress
 from stages.quarantine import Mark, read_quarantine
 
 BATCH_ROWS = 1024
+BATCH_BYTES = 4 << 20  # of rows that wait to be a batch: 1024 books would be gigabytes
 ROW_GROUP_BYTES = 32 << 20
 READ_BYTES = 1 << 20  # of a column at a time
 
@@ -118,6 +119,7 @@ class Writer:
         self.temporary = self.path.with_suffix(".tmp")
         self._parquet = pq.ParquetWriter(self.temporary, self.schema, compression="zstd")
         self._rows: list[Row] = []
+        self._rows_bytes = 0
         self._tables: list[pa.Table] = []
         self._bytes = 0
         self._appended = 0
@@ -139,7 +141,8 @@ class Writer:
             if not isinstance(row, self.row):
                 raise ContractError(self.path.parent.name, [f"expected {self.row.__name__}, got {type(row).__name__}"])
             self._rows.append(row)
-            if len(self._rows) >= BATCH_ROWS:
+            self._rows_bytes += _num_bytes(row)
+            if len(self._rows) >= BATCH_ROWS or self._rows_bytes >= BATCH_BYTES:
                 self._flush_rows()
 
     def close(self) -> Output:
@@ -191,13 +194,24 @@ class Writer:
 
     def _flush_rows(self) -> None:
         if self._rows:
-            rows, self._rows = self._rows, []
+            rows, self._rows, self._rows_bytes = self._rows, [], 0
             self._append(self._checked(self._arrow(rows)))  # `model_copy` makes rows that nobody has checked
 
     def _flush_tables(self) -> None:
         if self._tables:
             self._parquet.write_table(pa.concat_tables(self._tables))
             self._tables, self._bytes = [], 0
+
+
+def _num_bytes(row: Row) -> int:
+    """About what a row's text and lists take: a character counts as one byte, a thing in a list that is no row as eight."""
+    size = 0
+    for value in row.__dict__.values():
+        if isinstance(value, (str, bytes)):
+            size += len(value)
+        elif isinstance(value, list):
+            size += sum(_num_bytes(item) if isinstance(item, Row) else 8 for item in value)
+    return size
 
 
 class Outputs(Mapping[str, Writer]):

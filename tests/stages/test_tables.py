@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from weakref import ref
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import stages.tables
-from schemas.corpus import Document, Dropped, Embedding
+from schemas.corpus import Document, Dropped, Embedding, PageSpan
 from schemas.manifest import Manifest
 from schemas.table import ContractError
 from stages.base import PACKAGE_ROOT
@@ -88,6 +89,32 @@ def test_writer_takes_rows_and_tables_in_order(tmp_path) -> None:
     assert writer.num_rows == 6
     output = writer.close()
     assert pq.read_table(tmp_path / output.parts[0].path).to_pylist() == [r.model_dump() for r in rows]
+
+
+def test_rows_wait_by_their_size(tmp_path, monkeypatch) -> None:
+    """No more rows wait as objects than make a batch's bytes, however long their texts or their lists are."""
+    monkeypatch.setattr(stages.tables, "BATCH_BYTES", 1 << 16)
+    span = PageSpan(page=1, start=0, end=1, parser="p" * 100, origin="text layer")
+    long = [{"text": "x" * (1 << 12)}, {"pages": [span] * 30}]
+    most, made = 0, []
+    writer = Writer(tmp_path, "rows", Document, (0, 1))
+    for number in range(200):
+        document = Document.sample(1)[0].model_copy(update=long[number % 2])
+        made.append(ref(document))
+        writer.write(document)
+        most = max(most, sum(r() is not None for r in made))
+    writer.abort()
+    assert 10 <= most <= 25
+
+
+def test_small_rows_wait_by_their_number(tmp_path) -> None:
+    """Short rows come in batches of 1024, which are checked together."""
+    batches: list[int] = []
+    writer = Writer(tmp_path, "rows", Dropped, (0, 1))
+    append, writer._append = writer._append, lambda table: (batches.append(table.num_rows), append(table))  # type: ignore[method-assign]
+    writer.write(drops(2100))
+    writer.close()
+    assert batches == [1024, 1024, 52]
 
 
 @pytest.mark.parametrize(
