@@ -6,12 +6,14 @@ first repetition is a warm-up and does not count; figures are medians. Results a
 
 import argparse
 import json
+import math
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -84,7 +86,12 @@ def main(
         print(_line(row), flush=True)
     Console().print(_table(name, rows))
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n")
+        arguments.json.write_text(json.dumps([_plain(r) for r in rows], indent=1, allow_nan=False) + "\n")
+
+
+def _plain(row: Comparison) -> dict[str, Any]:
+    """As JSON can hold it, which has no infinity: a ratio over nothing is null."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
 
 
 def _options(arguments: argparse.Namespace) -> Options:
