@@ -26,7 +26,9 @@ class Corpus(NamedTuple):
     def batches(self, sequences: int, tokens: int, seed: int) -> Iterator[Tensor]:
         """Sequences x (tokens + 1): windows side by side, in an order of chance, over and over."""
         chance = torch.Generator().manual_seed(seed)
-        starts = torch.arange(0, len(self.ids) - tokens - 1, tokens)
+        starts = torch.arange(0, len(self.ids) - tokens, tokens)
+        if not len(starts):
+            raise ValueError(f"{len(self.ids)} ids: a window has {tokens + 1}")
         window, order = torch.arange(tokens + 1), torch.empty(0, dtype=torch.int64)
         while True:
             while len(order) < sequences:

@@ -38,7 +38,6 @@ class Tally:
     false_alarms: Counter[str] = field(default_factory=Counter)
     cause_right: int = 0
     restart_right: int = 0
-    suspects_right: list[bool] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -189,24 +188,9 @@ def _compared(tally: Tally) -> Iterator[Comparison]:
         share = tally.found[f"ours, {cause}"] / count
         yield Comparison(f"recall, {count} of class {cause}", "goal", share, 0.98, "share", share / 0.98, None)
     found = tally.found["ours"]
-    yield Comparison(
-        f"cause right, of {found} found",
-        "goal",
-        tally.cause_right / found,
-        0.9,
-        "share",
-        tally.cause_right / found / 0.9,
-        None,
-    )
-    yield Comparison(
-        f"restart step right, of {found} found",
-        "goal",
-        tally.restart_right / found,
-        1.0,
-        "share",
-        tally.restart_right / found,
-        None,
-    )
+    for what, right, goal in (("cause", tally.cause_right, 0.9), ("restart step", tally.restart_right, 1.0)):
+        share = right / max(found, 1)
+        yield Comparison(f"{what} right, of {found} found", "goal", share, goal, "share", share / goal, None)
 
 
 def _ratio(better: float, worse: float) -> float:
