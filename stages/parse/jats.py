@@ -22,6 +22,8 @@ BLOCKS = frozenset(
      "def-list", "statement", "preformat", "verse-group", "app", "app-group", "caption", "disp-formula-group", "code",
      "abstract", "trans-abstract", "table", "list-item", "def-item", "floats-group"} | TITLES | SKIPPED
 )  # fmt: skip
+# In a line these are apart from what is around them by a space.
+APART = (BLOCKS - SKIPPED) | {"break", "td", "th", "term", "def", "verse-line", "speaker", "attrib"}
 
 
 class XmlError(Exception):
@@ -121,11 +123,21 @@ def _captioned(element: Any) -> Iterator[str]:
 
 def _table(element: Any) -> Iterator[str]:
     """A table's rows, a line each; cells that span rows stand in their first row only."""
-    lines = [CELL.join(inline(cell) for cell in row if _name(cell) in {"td", "th"}) for row in _named(element, "tr")]
+    lines = [CELL.join(inline(cell) for cell in row if _name(cell) in {"td", "th"}) for row in _rows(element)]
     yield "\n".join(line for line in lines if line.replace(CELL.strip(), "").strip())
 
 
+def _rows(element: Any) -> Iterator[Any]:
+    """A table's rows; those of a table in a cell are words of that cell."""
+    for child in element:
+        if _name(child) == "tr":
+            yield child
+        else:
+            yield from _rows(child)
+
+
 def _list(element: Any) -> Iterator[str]:
+    yield from (inline(child) for child in element if _name(child) in TITLES)
     items = [" ".join(filter(None, _mixed(item))) for item in element if _name(item) in {"list-item", "def-item"}]
     yield "\n".join(f"- {item}" for item in items if item)
 
@@ -160,12 +172,12 @@ def _pieces(element: Any) -> Iterator[str]:
     if name in SKIPPED - {"label"} or name == "tex-math":
         yield _tex(element) if name == "tex-math" else ""
         return
-    yield _words(element.text)
+    edge = " " if name in APART else ""
+    yield edge + _words(element.text)
     for child in element:
         yield from _pieces(child)
         yield _words(child.tail)
-    if name in {"break", "td", "th", "p", "title"}:
-        yield " "
+    yield edge
 
 
 def _formula(element: Any) -> str:

@@ -13,7 +13,10 @@ from stages.parse.jats import XmlError, jats_text, plain_xml_text, read_tree
 from stages.parse.tei import TEI, tei_text
 
 TEXT_KEYS = ("text", "content", "body", "abstract")
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+MARKS = (  # a longer one first: that of UTF-32 begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
 MAX_JUDGED_BYTES = 256 << 10  # charset-normalizer's time goes with the size
 ENCODINGS = [  # the usual ones, first come first among equals: of all hundred, some rare one fits a few words by chance
     "cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "gb18030", "big5", "shift_jis",
@@ -23,7 +26,8 @@ MAX_CONTROL_SHARE = 0.02
 NOT_SHOWN = frozenset({"script", "style", "noscript", "template", "head", "nav", "svg"})
 HTML_BLOCKS = frozenset(
     {"p", "div", "section", "article", "h1", "h2", "h3", "h4", "h5", "h6", "li", "tr", "pre", "blockquote", "figcaption",
-     "table", "ul", "ol", "dl", "dt", "dd", "br", "header", "footer", "main", "aside", "caption"}
+     "table", "ul", "ol", "dl", "dt", "dd", "br", "hr", "header", "footer", "main", "aside", "caption", "figure", "address",
+     "form", "fieldset", "legend", "option", "details", "summary", "dialog", "menu", "optgroup"}
 )  # fmt: skip
 HEADING = re.compile(r"^#\s+(.{3,300})$", re.MULTILINE)
 

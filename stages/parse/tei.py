@@ -14,6 +14,11 @@ SKIPPED = frozenset({"listBibl", "note", "biblStruct", "graphic", "label"})
 BACK = frozenset({"annex", "appendix"})  # the parts behind the text that are text
 
 
+APART = frozenset(
+    {"p", "ab", "head", "item", "cell", "row", "l", "lb", "div", "list", "table", "figDesc"}
+)  # by a space
+
+
 class Paragraph(NamedTuple):
     """A paragraph of Markdown, and the page on which it begins (0 where the file does not say)."""
 
@@ -100,7 +105,17 @@ def _page(element: Any) -> int:
 
 
 def _words(element: Any) -> str:
-    return " ".join("".join(element.itertext()).split())
+    return " ".join("".join(_pieces(element)).split())
+
+
+def _pieces(element: Any) -> Iterator[str]:
+    """The words of an element, itself included, its tail not."""
+    edge = " " if _name(element) in APART else ""
+    yield edge + (element.text or "")
+    for child in element:
+        yield from _pieces(child)
+        yield child.tail or ""
+    yield edge
 
 
 def _name(element: Any) -> str:
