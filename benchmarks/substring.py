@@ -137,7 +137,8 @@ def peer(texts: Sequence[str], stage: Substring) -> tuple[Words, Mask]:
     places, groups = repeated(codes(found), stage.min_words * CODE_BYTES)
     aligned = places % CODE_BYTES == 0
     places, groups = places[aligned] // CODE_BYTES, groups[aligned]
-    apart = np.flatnonzero(np.diff(found.rows, append=-1)) + 1 + np.arange(found.rows[-1] + 1)
+    last = np.flatnonzero(np.diff(found.rows, append=-1))
+    apart = last + 1 + np.arange(len(last))
     places -= np.searchsorted(apart, places)
     letters = np.concatenate([[0], np.cumsum(found.lettered)])
     enough = 2 * (letters[places + stage.min_words] - letters[places]) >= stage.min_words
@@ -210,12 +211,17 @@ def _array_of(file: Path) -> None:
 
 
 def peak(do: Callable[..., object], *arguments: object) -> float:
-    """Peak memory in megabytes of a new process that calls a function."""
+    """Peak memory in megabytes of a new process that calls a function; RuntimeError where that fails."""
     context = multiprocessing.get_context("spawn")
     there, here = context.Pipe()
     process = context.Process(target=_report, args=(here, do, *arguments))
     process.start()
-    found = float(there.recv())
+    here.close()  # so that the end of the other one is seen
+    try:
+        found = float(there.recv())
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"{do.__name__} ended with {process.exitcode}") from None
     process.join()
     return found
 
