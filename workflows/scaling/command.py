@@ -16,6 +16,7 @@ from workflows.scaling import FORMS
 
 if TYPE_CHECKING:
     from workflows.scaling.answer import Answer, Forecast, SpeedAnswer, Value
+    from workflows.scaling.doubts import Doubt
 
 PACKAGES = ("numpy", "scipy", "jinja2", "matplotlib")
 
@@ -47,31 +48,39 @@ def fit_scaling(options: argparse.Namespace, console: Console) -> int:
     if options.resamples < 1 or any(not 0 < c < float("inf") for c in options.compute):
         raise SettingsError("fit-scaling: --resamples and --compute must be above 0, and finite")
     from workflows.scaling.answer import answer, choose, speed_answer
+    from workflows.scaling.doubts import doubts
     from workflows.scaling.runs import read_runs
 
     runs = read_runs(options.runs, options.loss)
     form = choose(runs, options.form)
     computes = options.compute or [10 * max(r.compute for r in runs)]
     found = answer(runs, form, computes, options.resamples, options.seed)
+    against = doubts(found)
     speeds = speed_answer(runs, options.resamples, options.seed)
     if options.json:
-        print(json.dumps(_plain(found, speeds), indent=1))
+        print(json.dumps(_plain(found, speeds, against), indent=1))
         return 0
-    _show(found, speeds, options.loss, console)
+    _show(found, against, options.loss, console)
+    if isinstance(speeds, str):
+        console.print(f"\n{speeds}", markup=False)
+    else:
+        _show_speed(speeds, console)
     from workflows.scaling.page import write_page
 
-    write_page(found, speeds, options.loss, options.out)
+    write_page(found, speeds, against, options.loss, options.out)
     console.print(f"\npage      {options.out}", markup=False)
     return 0
 
 
-def _plain(found: "Answer", speeds: "SpeedAnswer | str") -> dict[str, Any]:
+def _plain(found: "Answer", speeds: "SpeedAnswer | str", against: "list[Doubt]") -> dict[str, Any]:
     rows = zip(found.runs, found.expected.tolist(), found.found.residuals.tolist(), strict=True)
     return {
         "form": found.form,
         "runs": [{**asdict(r), "compute": r.compute, "expected": e, "residual": d} for r, e, d in rows],
         "constants": [asdict(c) for c in found.constants],
         "drawn": found.found.drawn,
+        "determined": not any(d.of_law for d in against),
+        "doubts": [asdict(d) for d in against],
         "forecasts": [asdict(f) for f in found.forecasts],
         "speed": speeds if isinstance(speeds, str) else _plain_speed(speeds),
     }
@@ -86,8 +95,9 @@ def _plain_speed(speeds: "SpeedAnswer") -> dict[str, Any]:
     }
 
 
-def _show(found: "Answer", speeds: "SpeedAnswer | str", loss: str, console: Console) -> None:
+def _show(found: "Answer", against: "list[Doubt]", loss: str, console: Console) -> None:
     from workflows.scaling.answer import WORDS
+    from workflows.scaling.doubts import HEADINGS
 
     console.print(f"{len(found.runs)} runs, loss {loss} in nats a token: {WORDS[found.form]}\n", markup=False)
     table = _table("run", "weights N", "tokens D", "compute 6ND", "loss", "law", "residual")
@@ -103,10 +113,11 @@ def _show(found: "Answer", speeds: "SpeedAnswer | str", loss: str, console: Cons
     )
     for forecast in found.forecasts:
         console.print(f"\n{_ahead(forecast)}", markup=False)
-    if isinstance(speeds, str):
-        console.print(f"\n{speeds}", markup=False)
-    else:
-        _show_speed(speeds, console)
+    for of_law, heading in HEADINGS.items():
+        if said := [d for d in against if d.of_law == of_law]:
+            console.print(f"\n{heading}:", style="bold", markup=False)
+            for doubt in said:
+                console.print(f"  {doubt}", markup=False)
 
 
 def _ahead(forecast: "Forecast") -> str:

@@ -67,7 +67,8 @@ class Fit:
 
     def interval(self, values: list[float]) -> tuple[float, float]:
         """The middle 95 % of a number that each resample has."""
-        low, high = np.percentile(values, [2.5, 97.5])
+        held = np.minimum(values, np.finfo(float).max)  # of two infinities there is no middle
+        low, high = np.percentile(held, [2.5, 97.5])
         return float(low), float(high)
 
 
@@ -109,6 +110,13 @@ def optimum(law: Law, compute: float) -> tuple[float, float]:
     scale = (alpha * a / (beta * b)) ** (1 / (alpha + beta))
     weights = scale * (compute / 6) ** (beta / (alpha + beta))
     return float(weights), float(compute / 6 / weights)
+
+
+def jacobian(law: Law, x: Numbers) -> Numbers:
+    """Slopes of ln L at x, T x n, by each constant, n x K; the Gauss-Newton matrix is its square."""
+    logs = np.log(x) - law.centre[:, None]
+    shares = _log_loss(law.constants, logs)[1]
+    return np.vstack([shares, -shares[1:] * logs]).T
 
 
 def _log_loss(constants: Numbers, inputs: Numbers) -> tuple[Numbers, Numbers]:

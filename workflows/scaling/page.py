@@ -13,6 +13,7 @@ from schemas.manifest import write_atomic
 from workflows.report import formats
 from workflows.report.charts import ACCENT, INK, MUTED, PAPER, WIDE, as_svg, drawing
 from workflows.scaling.answer import WORDS, Answer, SpeedAnswer, best_loss
+from workflows.scaling.doubts import HEADINGS, Doubt
 from workflows.scaling.laws import Numbers
 
 POINTS = 60  # of a curve
@@ -21,7 +22,7 @@ BAND = 0.16
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def write_page(found: Answer, speeds: SpeedAnswer | str, loss: str, file: Path) -> Path:
+def write_page(found: Answer, speeds: SpeedAnswer | str, against: list[Doubt], loss: str, file: Path) -> Path:
     """Write the page, atomically; returns `file`."""
     images = [_losses(found), _residuals(found)]
     ranks: Numbers = np.array([])
@@ -34,7 +35,8 @@ def write_page(found: Answer, speeds: SpeedAnswer | str, loss: str, file: Path) 
     )
     environment.filters |= {f.__name__: f for f in (formats.number, formats.share)}
     template = environment.get_template("scaling.html.j2")
-    words = {"loss": loss, "law": WORDS[found.form], "charts": images, "ranks": ranks}
+    doubts = {HEADINGS[of_law]: said for of_law in HEADINGS if (said := [d for d in against if d.of_law == of_law])}
+    words = {"doubts": doubts, "loss": loss, "law": WORDS[found.form], "charts": images, "ranks": ranks}
     write_atomic(file, template.render(answer=found, speed=speeds, no_speed=isinstance(speeds, str), **words))
     return file
 
