@@ -114,6 +114,10 @@ def _train_router(verbs: Any) -> None:
         "--data", type=Path, metavar="DIR", help="papers with their texts, laid out as docs/design/009-parse.md says"
     )
     learn.add_argument(
+        "--papers", type=Path, metavar="DIR", help="PDFs whose own good text layer is the truth of pictures of them"
+    )
+    learn.add_argument("--per-paper", type=int, default=4, metavar="N", help="pages of each of those (default: 4)")
+    learn.add_argument(
         "--parsers", action="append", metavar="NAME", help="learn this parser (default: all that are installed)"
     )
     learn.add_argument("--served-url", default="", metavar="URL", help="learn the model behind this URL too")

@@ -45,13 +45,16 @@ def labelled(options: argparse.Namespace, stage: Parse) -> Iterator["Labelled"]:
     from stages.parse.schedule import reading_options
     from stages.parse.train.fit import label
     from stages.parse.train.gold import papers
+    from stages.parse.train.own import pictured
     from stages.parse.train.pages import generated
     from stages.parse.train.readings import Readings
 
     folder: Path = options.folder
     readings = Readings(folder / "parse-readings", reading_options(stage))
-    known = generated(folder / "parse-pages", options.pages)
-    for page in [*known, *(papers(options.data) if options.data else ())]:
+    known = [*generated(folder / "parse-pages", options.pages), *(papers(options.data) if options.data else ())]
+    if options.papers:
+        known += pictured(options.papers, folder / "parse-own-pages", options.per_paper)
+    for page in known:
         yield label(page, {p: readings.read(page.path, page.index, p) for p in stage.reader_names()})
     of_layer = [p for p in stage.reader_names() if cost(p) == "text"]
     for page in generated(folder / "parse-pages", 4 * options.pages, seed=1, pixels=False):

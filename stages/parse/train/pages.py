@@ -5,7 +5,7 @@ Page `n` of a seed is the same whatever the count, so that a longer set goes on 
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,16 +27,20 @@ class Known:
 
 def generated(folder: Path, count: int, seed: int = 0, *, pixels: bool = True) -> Iterator[Known]:
     """Pages 0 to `count` of a seed; those that `folder` has already are not made again. See `wear` for `pixels`."""
-    folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         file = folder / f"{seed}-{number:05d}-v{VERSION}{'' if pixels else '-grey'}.pdf"
-        facts = file.with_suffix(".json")
-        if not facts.is_file():
-            known, data = _made(file, number, seed, pixels=pixels)
-            file.write_bytes(data)
-            facts.write_text(json.dumps(asdict(known) | {"path": file.name}, ensure_ascii=False))
-        fields = json.loads(facts.read_text())
-        yield Known(**(fields | {"path": file}))
+        yield kept(file, lambda n=number, f=file: _made(f, n, seed, pixels=pixels))  # type: ignore[misc]
+
+
+def kept(file: Path, make: Callable[[], tuple[Known, bytes]]) -> Known:
+    """A page that is on disk, with what is known of it beside it; it is made now if it is not."""
+    facts = file.with_suffix(".json")
+    if not facts.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        known, data = make()
+        file.write_bytes(data)
+        facts.write_text(json.dumps(asdict(known) | {"path": file.name}, ensure_ascii=False))
+    return Known(**(json.loads(facts.read_text()) | {"path": file}))
 
 
 def _made(file: Path, number: int, seed: int, *, pixels: bool) -> tuple[Known, bytes]:

@@ -14,6 +14,8 @@ from stages.parse import Parse
 from stages.parse.parsers import Options, Server
 from stages.parse.router.model import load
 from stages.parse.router.route import weights
+from stages.parse.train.fit import label
+from stages.parse.train.own import pictured
 from stages.parse.train.readings import Readings
 from tests.loopback import Reply, servers
 from tests.stages.parse.conftest import WORDS, run_parse, scan, source, typeset
@@ -22,7 +24,16 @@ from workflows.train_router import train_router
 
 def options(folder: Path, **fields: Any) -> Namespace:
     """The command's flags, for a few pages."""
-    given = {"pages": 5, "data": None, "parsers": None, "served_url": "", "served_model": "", "folder": folder}
+    given = {
+        "pages": 5,
+        "data": None,
+        "parsers": None,
+        "served_url": "",
+        "served_model": "",
+        "folder": folder,
+        "papers": None,
+        "per_paper": 2,
+    }
     return Namespace(**(given | {"out": folder / "weights.json"} | fields))
 
 
@@ -77,3 +88,37 @@ def test_what_cannot_be_learned(tmp_path: Path) -> None:
     for wrong, words in ({"served_url": "http://h"}, "served_model"), ({"parsers": ["nougat"]}, "no such parser"):
         with pytest.raises(SettingsError, match=words):
             train_router(options(tmp_path, **wrong), Console(quiet=True))
+
+
+def test_pages_of_papers_are_their_own_truth(tmp_path: Path) -> None:
+    """Good pages of PDFs are drawn and pictured, the same ones each time; scans, locked and broken files give none."""
+    papers = tmp_path / "papers"
+    (papers / "deep").mkdir(parents=True)
+    body = " #pagebreak() ".join(f"Number {n}. {WORDS} {WORDS}" for n in range(8))
+    (papers / "deep" / "good.pdf").write_bytes(typeset(body))
+    (papers / "scan.pdf").write_bytes(scan(typeset(WORDS)))
+    (papers / "short.pdf").write_bytes(typeset("A few words."))
+    (papers / "broken.pdf").write_bytes(b"%PDF-1.4 nothing")
+    found = list(pictured(papers, tmp_path / "own", 5))
+    assert len({known.path for known in found}) == 5
+    assert len({known.group for known in found}) == 1
+    assert {known.kind for known in found} <= {"clean", "scan", "layered"}
+    for known in found:
+        assert sum(word in known.truth for word in WORDS.split()) > 60
+        layer = label(known, {})
+        assert layer.page.features
+        assert layer.layer == {"clean": pytest.approx(1, abs=0.02), "scan": 0}.get(known.kind, layer.layer)
+    before = {known.path: known.path.read_bytes() for known in found}
+    assert list(pictured(papers, tmp_path / "own", 5)) == found
+    again = list(pictured(papers, tmp_path / "again", 5))
+    assert [known.path.read_bytes() for known in again] == list(before.values())
+    assert [known.truth for known in again] == [known.truth for known in found]
+
+
+def test_papers_without_texts_are_learned_from(tmp_path: Path) -> None:
+    """With `--papers` the weights are of the generated pages and of the papers' own, and say how many that were."""
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    (papers / "good.pdf").write_bytes(typeset(f"{WORDS} {WORDS} #pagebreak() {WORDS} {WORDS}"))
+    assert train_router(options(tmp_path, parsers=["layout"], papers=papers), Console(quiet=True)) == 0
+    assert load(tmp_path / "weights.json").facts["pages"] == 5 + 20 + 2
