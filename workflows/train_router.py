@@ -23,7 +23,8 @@ def train_router(options: argparse.Namespace, console: Console) -> int:
         from stages.parse.train.fit import calibration_plot, train
     except ImportError as error:
         raise SettingsError(f"train-router needs {error.name}: pip install -e '.[train_router]'") from error
-    if problems := lacking(stage.reader_names(), reading_options(stage).server):
+    problems = [*_misplaced(options), *lacking(stage.reader_names(), reading_options(stage).server)]
+    if problems:
         raise SettingsError("\n".join(f"train-router: {p}" for p in problems))
     rows: list[Labelled] = []
     for row in labelled(options, stage):
@@ -37,6 +38,19 @@ def train_router(options: argparse.Namespace, console: Console) -> int:
     words = f"of {', '.join(stage.reader_names())} ({options.out.stat().st_size} bytes), calibration {plot}"
     console.print(f"router    {options.out} {words}", markup=False)
     return 0
+
+
+def _misplaced(options: argparse.Namespace) -> Iterator[str]:
+    """What is wrong with the numbers and folders of the command line."""
+    for flag, number in (("--pages", options.pages), ("--per-paper", options.per_paper)):
+        if number < 1:
+            yield f"{flag} {number}: expected 1 or more"
+    if options.data and not (options.data / "manifest.csv").is_file():
+        yield f"--data {options.data}: expected a folder with a manifest.csv, as docs/design/009-parse.md says"
+    if options.papers and not options.papers.is_dir():
+        yield f"--papers {options.papers}: expected a folder of PDFs, found {'a file' if options.papers.exists() else 'nothing'}"
+    if not options.out.parent.is_dir():
+        yield f"--out {options.out}: there is no folder {options.out.parent}"
 
 
 def labelled(options: argparse.Namespace, stage: Parse) -> Iterator["Labelled"]:

@@ -83,11 +83,23 @@ def test_readings_are_kept_where_they_are_dear(tmp_path: Path) -> None:
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
-def test_what_cannot_be_learned(tmp_path: Path) -> None:
-    """A server without a model's name, and a parser that there is not, are errors before anything is read."""
-    for wrong, words in ({"served_url": "http://h"}, "served_model"), ({"parsers": ["nougat"]}, "no such parser"):
-        with pytest.raises(SettingsError, match=words):
-            train_router(options(tmp_path, **wrong), Console(quiet=True))
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"served_url": "http://h"}, "served_model"),
+        ({"parsers": ["nougat"]}, "no such parser"),
+        ({"pages": 0}, "--pages 0: expected 1 or more"),
+        ({"per_paper": -1}, "--per-paper -1: expected 1 or more"),
+        ({"data": Path("nowhere")}, "--data nowhere: expected a folder with a manifest.csv"),
+        ({"papers": Path("nowhere")}, "--papers nowhere: expected a folder of PDFs, found nothing"),
+        ({"out": Path("nowhere/weights.json")}, "--out nowhere/weights.json: there is no folder nowhere"),
+    ],
+)
+def test_what_cannot_be_learned(tmp_path: Path, wrong: dict[str, Any], words: str) -> None:
+    """What cannot be used is named before anything is read."""
+    with pytest.raises(SettingsError, match=words):
+        train_router(options(tmp_path, **wrong), Console(quiet=True))
+    assert not list(tmp_path.iterdir())
 
 
 def test_pages_of_papers_are_their_own_truth(tmp_path: Path) -> None:
