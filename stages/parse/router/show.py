@@ -142,10 +142,11 @@ def _page(route: dict[str, Any], path: str, name: str, document: dict[str, Any] 
     head = f"{document['path'] if document else name}, page {route['page']}: {route['parser']} ({route['reason']}), "
     head += f"layer {route['quality']:.2f}, gain {route['gain']:+.2f} in {route['seconds']:.1f} s at price {route['price']:.2g}"
     texts = "".join(f"<pre>{html.escape(t[:MAX_CHARS])}</pre>" for t in (cheap, chosen))
-    return f'<div class="page"><h3>{html.escape(head)}</h3><img alt="" src="{_picture(pixels)}">{texts}</div>'
+    return f'<div class="page"><h3>{html.escape(head)}</h3><img alt="" src="{picture(pixels)}">{texts}</div>'
 
 
-def _picture(pixels: Any) -> str:
+def picture(pixels: Any) -> str:
+    """Grey pixels as a PNG inside a page."""
     from PIL import Image
 
     out = io.BytesIO()
