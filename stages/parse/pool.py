@@ -159,10 +159,15 @@ class Pool:
     def _died(self, worker: Worker) -> Lost | None:
         self._busy.remove(worker)
         _end(worker)
-        if worker.tries + 1 < MAX_TRIES:
-            self._queues[worker.waits].appendleft((worker.task, worker.tries + 1))
-            return None
-        return Lost("crashed", f"the worker ended {MAX_TRIES} times, by {_cause(worker.process.exitcode)}", worker.page)
+        cause = _cause(worker.process.exitcode)
+        return self._again(worker, Lost("crashed", f"the worker ended {MAX_TRIES} times, by {cause}", worker.page))
+
+    def _again(self, worker: Worker, loss: Lost) -> Lost | None:
+        """Try a task again that its worker did not fail at for sure; the loss, after several tries."""
+        if worker.tries + 1 >= MAX_TRIES:
+            return loss
+        self._queues[worker.waits].appendleft((worker.task, worker.tries + 1))
+        return None
 
     def _deadline(self, worker: Worker) -> float:
         if not worker.ready:
@@ -176,7 +181,7 @@ class Pool:
         self._busy.remove(worker)
         _end(worker)
         if not worker.ready:
-            return Lost("crashed", f"no worker started in {START_SECONDS:g} seconds")
+            return self._again(worker, Lost("crashed", f"no worker started in {START_SECONDS:g} seconds"))
         page_is_late = now >= worker.heard + self._limits.page_seconds
         limit = self._limits.page_seconds if page_is_late else self._limits.document_seconds
         return Lost("time limit", f"more than {limit:g} seconds", worker.page if page_is_late else 0)

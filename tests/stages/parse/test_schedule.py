@@ -2,12 +2,14 @@
 
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import stages.tables
 from schemas.corpus import Document, Dropped, SourceFile
 from stages.parse import Parse
 from stages.parse.kernel import UNSEEN, _characters
@@ -17,7 +19,7 @@ from stages.parse.schedule import MAX_LOST_PAGES, Schedule
 from stages.parse.store import Store
 from stages.parse.worker import PageTask, ReadTask, Refused, Text, Unfinished, finish
 from stages.tables import Outputs, Reader
-from tests.stages.parse.conftest import WORDS, source, typeset
+from tests.stages.parse.conftest import WORDS, record, source, typeset
 from tests.stages.parse.test_letters import shift
 from tests.tables import write_table
 
@@ -121,6 +123,34 @@ def test_pages_for_ocr_go_first_and_in_order(reader: Reader, tmp_path: Path) -> 
     again = Script(answer)
     run(reader, tmp_path, again, ocr_dpi=77)
     assert not [t for t in again.tasks if isinstance(t, PageTask)]  # the store has them
+
+
+def test_what_is_written_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 200 long documents with their pages, no more are in memory at any time than are open and wait for a batch."""
+    monkeypatch.setattr(stages.tables, "BATCH_BYTES", 10 * 5_000)
+    sources = Reader(
+        write_table(tmp_path / "in", SourceFile, [record(str(n)) for n in range(200)], "sources"), SourceFile
+    )
+    made: list[ref[object]] = []
+    most = {"entries": 0, "answers": 0, "rows": 0}
+
+    def answer(task: ReadTask) -> object:
+        entries = schedule._entries.values()
+        most["entries"] = max(most["entries"], len(entries))
+        most["answers"] = max(most["answers"], sum(r() is not None for r in made))
+        most["rows"] = max(most["rows"], len(outputs["documents"]._rows))
+        found = Unfinished((page(1, "x" * 5_000),), f"{task.index}")
+        made.append(ref(found))
+        return found
+
+    outputs = Outputs(tmp_path / "out", {"documents": Document, "dropped": Dropped}, (0, 1))
+    store = Store(tmp_path / "out", (0, 1), "key")
+    schedule = Schedule(Parse(ocr="none"), sources, Script(answer), store)  # type: ignore[arg-type]
+    schedule.run(outputs)
+    assert outputs["documents"].num_rows == 200
+    outputs.abort()
+    assert max(most["entries"], most["answers"]) <= schedule.window
+    assert 5 <= most["rows"] <= 10
 
 
 def test_lost_ocr_keeps_what_there_is() -> None:
