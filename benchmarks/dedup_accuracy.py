@@ -95,8 +95,8 @@ def _links(found: Texts) -> Iterator[Comparison]:
     first = {origin: i for i, origin in reversed(list(enumerate(found.origins)))}
     copies = [(i, first[origin]) for i, origin in enumerate(found.origins) if first[origin] != i]
     copies = [pair for pair in copies if _alike(found, *pair)]
-    resolved = sum(i in dropped or of in dropped for i, of in copies) / len(copies)
-    precision = sum(right) / len(dropped)
+    resolved = sum(i in dropped or of in dropped for i, of in copies) / max(1, len(copies))
+    precision = sum(right) / max(1, len(dropped))
     peer = "exact Jaccard"
     yield Comparison(f"abstracts, precision of {len(dropped)} links", peer, precision, 1.0, "share", precision, None)
     yield Comparison(f"abstracts, recall of {len(copies)} copies", peer, resolved, 1.0, "share", resolved, None)
@@ -107,7 +107,9 @@ def _f1(what: str, found: Texts, settings: Settings) -> Comparison:
     ours, theirs = _score(found, set(_ours(found, ngram_words=words))), _score(found, _peer(found, *setting))
     print(f"{what}: {words}-grams {ours}; MinHashLSH, {setting[0]}-grams, threshold {setting[1]} {theirs}", flush=True)
     peer = f"MinHashLSH, {setting[0]}-grams, {setting[1]}"
-    return Comparison(f"F1, {what}, {words}-grams", peer, ours.f1, theirs.f1, "F1", ours.f1 / theirs.f1, None)
+    return Comparison(
+        f"F1, {what}, {words}-grams", peer, ours.f1, theirs.f1, "F1", ours.f1 / max(theirs.f1, 1e-9), None
+    )
 
 
 def _alike(found: Texts, one: int, two: int) -> bool:

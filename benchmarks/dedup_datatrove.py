@@ -42,7 +42,9 @@ def end_to_end(options: Options) -> Iterator[Comparison]:
     megabytes = corpus.size_bytes / 1e6
     print(f"{megabytes:.1f} MB: ours {seconds:.2f} s ({megabytes / seconds:.1f} MB/s), datatrove {peers_seconds:.1f} s")
     equal = recall >= peers_recall - 0.005 and false <= peers_false
-    yield Comparison("end to end: recall", "datatrove", recall, peers_recall, "share", recall / peers_recall, equal)
+    yield Comparison(
+        "end to end: recall", "datatrove", recall, peers_recall, "share", recall / max(peers_recall, 1e-9), equal
+    )
     yield Comparison(
         "end to end: strangers dropped",
         "datatrove",

@@ -95,7 +95,8 @@ def interval(found: int, count: int) -> tuple[float, float]:
     from scipy.stats import beta
 
     low = beta.ppf(0.025, found, count - found + 1) if found else 0.0
-    return float(low), float(beta.ppf(0.975, found + 1, count - found))
+    high = beta.ppf(0.975, found + 1, count - found) if found < count else 1.0
+    return float(low), float(high)
 
 
 def index_size(options: Options) -> Iterator[Comparison]:

@@ -7,6 +7,7 @@ one seed is luck.
 """
 
 import importlib.util
+import math
 import statistics
 import tempfile
 import time
@@ -44,7 +45,8 @@ def near(options: Options) -> Iterator[Comparison]:
 
 
 def _theory(corpus: Corpus) -> float:
-    return statistics.mean(1 - (1 - j**ROWS_PER_BAND) ** NUM_BANDS for j in corpus.jaccard if j >= THRESHOLD)
+    found = [1 - (1 - j**ROWS_PER_BAND) ** NUM_BANDS for j in corpus.jaccard if j >= THRESHOLD]
+    return statistics.mean(found) if found else math.nan
 
 
 def _rows(name: str, corpus: Corpus, flags: tuple[Flags, Flags], speeds: tuple[float, float]) -> Iterator[Comparison]:
