@@ -160,4 +160,4 @@ def find_gutter(lines: Sequence[Line]) -> float | None:
 
 def _columns(band: Sequence[Line], gutter: float) -> list[Line]:
     """A band's lines: the left column's rows, then the right one's."""
-    return by_rows([n for n in band if n.right <= gutter]) + by_rows([n for n in band if n.left >= gutter])
+    return by_rows([n for n in band if n.right <= gutter]) + by_rows([n for n in band if n.right > gutter])

@@ -56,26 +56,40 @@ def test_distance_is_that_of_nltk(first: str, second: str) -> None:
     assert distance(first, second) == nltk.edit_distance(first, second)
 
 
-@given(TEXTS, TEXTS)
-def test_common_is_that_of_the_table(first: str, second: str) -> None:
-    """The bit-parallel length of the longest common subsequence is that of the textbook's table."""
+def in_common(first: str, second: str) -> int:
+    """Length of the longest common subsequence, by the textbook's table."""
     above = [0] * (len(second) + 1)
     for a in first:
         row = [0]
         for j, b in enumerate(second):
             row.append(above[j] + 1 if a == b else max(above[j + 1], row[j]))
         above = row
-    assert common(first, second) == above[-1]
+    return above[-1]
 
 
-def test_agreement_with_rapidfuzz() -> None:
-    """Order and accuracy of characters are rapidfuzz's indel and Levenshtein similarities on long texts."""
-    rapidfuzz = pytest.importorskip("rapidfuzz.distance")
-    truth, text = ((t + " ") * 9 for t in altered(1))
-    truth, text = truth.strip(), text.strip()
-    assert nid(truth, text) == pytest.approx(rapidfuzz.Indel.normalized_similarity(truth, text))
-    expected = max(0.0, 1 - rapidfuzz.Levenshtein.distance(truth, text) / len(truth))
-    assert character_accuracy(truth, text) == pytest.approx(expected)
+def apart(first: str, second: str) -> int:
+    """Levenshtein distance, by the textbook's table."""
+    above = list(range(len(second) + 1))
+    for i, a in enumerate(first, 1):
+        row = [i]
+        for j, b in enumerate(second):
+            row.append(min(above[j] + (a != b), above[j + 1] + 1, row[j] + 1))
+        above = row
+    return above[-1]
+
+
+@given(TEXTS, TEXTS)
+def test_common_is_that_of_the_table(first: str, second: str) -> None:
+    """The bit-parallel length of the longest common subsequence is that of the textbook's table."""
+    assert common(first, second) == in_common(first, second)
+
+
+def test_long_texts() -> None:
+    """Order and accuracy of characters are the indel and Levenshtein similarities of texts that take many machine words."""
+    truth, text = altered(1)
+    assert nid(truth, text) == pytest.approx(2 * in_common(truth, text) / (len(truth) + len(text)))
+    assert character_accuracy(truth, text) == pytest.approx(max(0.0, 1 - apart(truth, text) / len(truth)))
+    assert character_accuracy(truth, truth[9:]) == pytest.approx(1 - 9 / len(truth))
 
 
 def test_bounds() -> None:
