@@ -124,7 +124,8 @@ class Manifest(Frozen):
         try:
             return cls.model_validate_json((folder / NAME).read_bytes())
         except FileNotFoundError:
-            raise ContractError(str(folder), [f"no {NAME}: this stage has not finished"]) from None
+            found = f"no {NAME} in" if folder.is_dir() else "there is no folder"
+            raise ContractError(str(folder), [f"{found} {folder.resolve()}: this stage has not finished"]) from None
         except NotADirectoryError:
             raise ContractError(str(folder), ["expected the folder of a stage's output, found a file"]) from None
         except ValidationError as error:

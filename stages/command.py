@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import ctypes
+import errno
 import fcntl
 import importlib.metadata
 import importlib.util
@@ -30,8 +31,9 @@ from schemas.table import ContractError
 from stages.base import PACKAGE_ROOT, SettingsError, Stage, code_sha256, rank
 from stages.tables import Outputs, Reader
 
-EXIT_CRASH, EXIT_SETTINGS, EXIT_CONTRACT = 1, 2, 3
+EXIT_CRASH, EXIT_SETTINGS, EXIT_CONTRACT, EXIT_INTERRUPTED = 1, 2, 3, 130
 ALWAYS = ("pyarrow", "pydantic")  # packages whose version every manifest records
+MISPLACED = {errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 LOCK_SECONDS = 3.0  # a killed process holds its locks until its last thread has gone; one that lives holds them longer
 
 
@@ -44,6 +46,8 @@ def main(stage: type[Stage], arguments: Sequence[str] | None = None) -> NoReturn
         _fail(stage, str(error), EXIT_SETTINGS)
     except ContractError as error:
         _fail(stage, str(error), EXIT_CONTRACT)
+    except KeyboardInterrupt:
+        _fail(stage, "interrupted: what was done is not lost, the same command goes on", EXIT_INTERRUPTED)
     except OSError as error:
         traceback.print_exc()
         _fail(stage, f"{error.strerror or error}: {error.filename or 'a file of this stage'}", EXIT_CRASH)
@@ -82,10 +86,8 @@ def _run(stage: type[Stage], arguments: argparse.Namespace) -> None:
         raise SettingsError(f"--commit: expected the number of shards, at least 1, found {arguments.commit}")
     if stage.undivided and (shard[1] > 1 or (arguments.commit or 1) > 1):
         raise SettingsError(f"{stage.name} runs as one shard: {stage.undivided}")
-    inputs = {
-        name: Reader(getattr(arguments, name), row, (0, 1) if name in stage.whole else shard)
-        for name, row in stage.inputs.items()
-    }
+    inputs = _inputs(stage, arguments, shard)
+    _refuse_place(stage, arguments.out, inputs)
     if not arguments.stub:
         _require(stage)
     with _alone(arguments.out, arguments.commit is not None, shard):
@@ -93,6 +95,30 @@ def _run(stage: type[Stage], arguments: argparse.Namespace) -> None:
             _work(value, inputs, arguments.out, shard, stub=arguments.stub)
         if rank() == 0 and (arguments.commit is not None or shard[1] == 1):
             commit(value, inputs, arguments.out, arguments.commit or 1, stub=arguments.stub)
+
+
+def _inputs(stage: type[Stage], arguments: argparse.Namespace, shard: tuple[int, int]) -> dict[str, Reader]:
+    """A reader of each input table; `ContractError` says what is wrong with all of them."""
+    found, problems = {}, []
+    for name, row in stage.inputs.items():
+        try:
+            found[name] = Reader(getattr(arguments, name), row, (0, 1) if name in stage.whole else shard)
+        except ContractError as error:
+            problems += [f"--{name} {getattr(arguments, name)}: {problem}" for problem in error.problems]
+    if problems:
+        name = next(iter(stage.inputs))
+        raise ContractError(f"what {stage.name} reads, tables such as runs/STAGE/FINGERPRINT/{name}", problems)
+    return found
+
+
+def _refuse_place(stage: type[Stage], out: Path, inputs: Mapping[str, Reader]) -> None:
+    """Keep a slip of the hand from writing over what another stage has made, or over an input."""
+    if read := [name for name, reader in inputs.items() if reader.base.resolve() == out.resolve()]:
+        raise SettingsError(f"--out {out}: --{read[0]} is read from there; give another folder")
+    with contextlib.suppress(ContractError, OSError):
+        if (found := Manifest.read(out).stage) != stage.name:
+            words = f"found a finished output of {found}, expected none or one of {stage.name}"
+            raise SettingsError(f"--out {out}: {words}; give another folder")
 
 
 def _settings(file: Path | None) -> dict[str, object]:
@@ -123,15 +149,26 @@ def _alone(folder: Path, committing: bool, shard: tuple[int, int]) -> Iterator[N
     if rank() != 0:
         yield
         return
-    (folder / "locks").mkdir(parents=True, exist_ok=True)
-    name = "commit" if committing else f"{shard[0]:05d}-of-{shard[1]:05d}"
-    with (folder / "locks" / name).open("w") as file:
+    with _lock_file(folder, "commit" if committing else f"{shard[0]:05d}-of-{shard[1]:05d}") as file:
         deadline = time.monotonic() + LOCK_SECONDS
         while not _lock(file):
             if time.monotonic() > deadline:
                 raise SettingsError(f"{folder}: another process is at work here")
             time.sleep(0.05)
         yield
+
+
+def _lock_file(folder: Path, name: str) -> TextIO:
+    """The open file of a lock in a new or old output folder; SettingsError where no such folder can be."""
+    try:
+        (folder / "locks").mkdir(parents=True, exist_ok=True)
+        return (folder / "locks" / name).open("w")
+    except OSError as error:
+        if error.errno not in MISPLACED:
+            raise
+        raise SettingsError(
+            f"--out {folder}: {error.strerror}: {error.filename}; give a folder that can be written"
+        ) from None
 
 
 def _lock(file: TextIO) -> bool:

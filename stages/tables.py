@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.corpus import Dropped
-from schemas.manifest import Cost, Input, Manifest, Output, Part
+from schemas.manifest import Cost, Input, Manifest, Output, Part, exists
 from schemas.table import BlobRef, ContractError, Row
 from stages.progress import Progress
 from stages.quarantine import Mark, read_quarantine
@@ -31,6 +31,9 @@ class Reader:
     def __init__(self, folder: Path, row: type[Row], shard: tuple[int, int] = (0, 1)) -> None:
         self.folder, self.row = folder, row
         self.base = folder.parent
+        if exists(folder):
+            tables = ", ".join(str(folder / name) for name in sorted(Manifest.read(folder).outputs))
+            raise ContractError(str(folder), [f"expected a table, found a whole output, whose tables are {tables}"])
         self.manifest = Manifest.read(self.base)
         if folder.name not in self.manifest.outputs:
             raise ContractError(str(folder), [f"{self.base} has the tables {sorted(self.manifest.outputs)}"])

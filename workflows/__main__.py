@@ -30,7 +30,7 @@ PRETRAIN = PACKAGE_ROOT / "workflows" / "pretrain.py"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, do it, and exit: 0, 1 a stage failed, 2 settings, 3 contract."""
     options = parser().parse_args(arguments)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
     try:
         code = options.do(options, output())
     except SettingsError as error:
@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def output() -> Console:
     """A console as wide as its terminal; where there is none, wide enough that no table is folded."""
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, soft_wrap=True, width=WIDE)
+        return Console(highlight=False, emoji=False)
+    return Console(highlight=False, emoji=False, soft_wrap=True, width=WIDE)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -192,6 +192,10 @@ class Selection(NamedTuple):
             chosen &= _downstream(nodes, self.start)
         if self.until:
             chosen &= _upstream(nodes, self.until)
+        if not chosen:
+            flags = {"--only": self.only, "--from": self.start, "--until": self.until}
+            words = " ".join(f"{flag} {name}" for flag, name in flags.items() if name)
+            raise SettingsError(f"{words}: no stage is all of that; the order is {', '.join(names)}")
         return [n for n in nodes if n.name in chosen]
 
 

@@ -173,14 +173,17 @@ def test_a_really_full_disk(documents, tmp_path) -> None:
 
 
 def test_unwritable_root(documents, tmp_path, capsys) -> None:
-    """A root that is a file, not a folder, is named in the error."""
+    """A root that is a file, not a folder, is an error in settings: named, with what to give, and no traceback."""
     (tmp_path / "root").write_text("")
     config = tmp_path / "c.json"
     config.write_text("{}")
     with pytest.raises(SystemExit) as end:
         main(Shout, ["--config", str(config), "--documents", str(documents), "--out", str(tmp_path / "root" / "out")])
-    assert end.value.code == 1
-    assert "root" in capsys.readouterr().err
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "root" in error
+    assert error.count("\n") == 1
+    assert error.endswith("give a folder that can be written\n")
 
 
 def test_wrong_input_contract(tmp_path, capsys) -> None:
@@ -242,7 +245,7 @@ main(Sleeper, sys.argv[1:])
 def start_sleeper(documents: Path, out: Path) -> "subprocess.Popen[str]":
     """A stage that has written its rows and hangs before it finishes."""
     command = [sys.executable, "-c", SLEEPER, "--documents", str(documents), "--out", str(out)]
-    process = subprocess.Popen(command, cwd=PACKAGE_ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=PACKAGE_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "written\n"
     return process
@@ -291,7 +294,7 @@ print(child.pid, flush=True)
 child.wait()
 """
     command = [sys.executable, "-c", runner, str(documents), str(tmp_path / "out")]
-    process = subprocess.Popen(command, cwd=PACKAGE_ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=PACKAGE_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     child = int(process.stdout.readline())
     process.kill()

@@ -179,6 +179,17 @@ def test_selection_of_an_unknown_stage(recipe, root) -> None:
         Selection(until="sketchp").apply(nodes)
 
 
+def test_a_selection_of_nothing(recipe, root) -> None:
+    """Stages that exclude each other are an error, not a run that has nothing to do; the message has the order."""
+    nodes = load_recipe(recipe, root, {}).nodes
+    for selection, words in (
+        (Selection(start="sketch", until="parse"), "--from sketch --until parse: no stage is all of that"),
+        (Selection(only="ingest", start="parse"), "--only ingest --from parse: no stage is all of that"),
+    ):
+        with pytest.raises(SettingsError, match=f"{words}; the order is ingest, parse, filter"):
+            selection.apply(nodes)
+
+
 def test_unfinished_inputs(recipe, root) -> None:
     """A stage alone needs its inputs to be there, and says how to get them."""
     nodes = load_recipe(recipe, root, {}).nodes

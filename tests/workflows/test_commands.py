@@ -12,6 +12,7 @@ import pytest
 
 from schemas.serving import Endpoint
 from stages.base import PACKAGE_ROOT
+from workflows.__main__ import main, output
 from workflows.base import Node, load_recipe
 from workflows.endpoints import curl
 from workflows.launch import StageFailed, launch
@@ -34,6 +35,16 @@ def nodes(recipe: Path, root: Path, **stages: dict[str, object]) -> dict[str, No
     """The graph that the command would build."""
     overrides = {"ingest": {"paths": str(recipe.parent / "papers")}, **stages}
     return {n.name: n for n in load_recipe(recipe, root, overrides).nodes}
+
+
+def test_words_are_printed_as_they_were_typed(capsys) -> None:
+    """What looks like a name of an emoji or like markup stays what it is, in errors and elsewhere."""
+    with pytest.raises(SystemExit) as end:
+        main(["run", "--on-failure", "node-lost=resubmit:-1:", "--set", "filter.min_words=:smiley:[bold]"])
+    assert end.value.code == 2
+    assert "--on-failure node-lost=resubmit:-1:" in capsys.readouterr().err
+    output().print("7:-1: [b] :smiley:", markup=False)
+    assert capsys.readouterr().out == "7:-1: [b] :smiley:\n"
 
 
 def test_stub_run_and_rerun(recipe, root) -> None:

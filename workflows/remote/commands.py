@@ -19,6 +19,7 @@ from workflows.remote.request import (
     Ask,
     Logs,
     Start,
+    check_project,
     check_run_id,
     checkout,
     code_sha256,
@@ -135,7 +136,12 @@ def attach(options: argparse.Namespace, console: Console) -> int:
 def project(options: argparse.Namespace) -> str:
     """Where the project lies on the other side: as told, or where the site keeps it."""
     if options.project:
-        return str(options.project)
+        here = options.endpoint == HERE
+        if here and not (options.project / "workflows").is_dir():
+            raise SettingsError(
+                f"--project {options.project}: expected a checkout of this project, with workflows/ in it"
+            )
+        return check_project(str(options.project.resolve() if here else options.project))
     return str(PACKAGE_ROOT) if options.endpoint == HERE else checkout(load_site(options.site).root)
 
 

@@ -108,6 +108,15 @@ def check_run_id(run: str) -> str:
     return run
 
 
+def check_project(folder: str) -> str:
+    """A project's place on the other side, from the command line."""
+    try:
+        return TypeAdapter(Project).validate_python(folder)
+    except ValidationError:
+        words = "expected the whole path of this project on the endpoint's machine, of letters, digits and _./+@=-"
+        raise SettingsError(f"--project {folder}: {words}") from None
+
+
 def checkout(site_root: Path) -> str:
     """Where the project lies on the other side, going by the site: its runs are kept inside it."""
     return str(site_root.parent)

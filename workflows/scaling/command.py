@@ -45,8 +45,7 @@ def fit_scaling(options: argparse.Namespace, console: Console) -> int:
     """Read the runs, fit, print, and write the page."""
     if missing := [p for p in PACKAGES if importlib.util.find_spec(p) is None]:
         raise SettingsError(f"fit-scaling needs {', '.join(missing)}: pip install -e '.[report]'")
-    if options.resamples < 1 or any(not 0 < c < float("inf") for c in options.compute):
-        raise SettingsError("fit-scaling: --resamples and --compute must be above 0, and finite")
+    _check(options)
     from workflows.scaling.answer import answer, choose, speed_answer
     from workflows.scaling.doubts import doubts
     from workflows.scaling.runs import read_runs
@@ -70,6 +69,17 @@ def fit_scaling(options: argparse.Namespace, console: Console) -> int:
     write_page(found, speeds, against, options.loss, options.out)
     console.print(f"\npage      {options.out}", markup=False)
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    problems = [f"--compute {c}: must be above 0, and finite" for c in options.compute if not 0 < c < float("inf")]
+    for name, least in (("resamples", 1), ("seed", 0)):
+        if (found := getattr(options, name)) < least:
+            problems.append(f"--{name} {found}: must be above 0" if least else f"--{name} {found}: must not be below 0")
+    if not options.json and (options.out.is_dir() or not options.out.absolute().parent.is_dir()):
+        problems.append(f"--out {options.out}: expected a file to write, in a folder that is there")
+    if problems:
+        raise SettingsError("\n".join(f"fit-scaling: {p}" for p in problems))
 
 
 def _plain(found: "Answer", speeds: "SpeedAnswer | str", against: "list[Doubt]") -> dict[str, Any]:

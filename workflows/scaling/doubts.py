@@ -172,7 +172,7 @@ def _floor(found: Answer, value: Value, corners: Corners) -> Iterator[Doubt]:
             f"its 95 % interval, {value.low:.2g} to {value.high:.3g}, begins at 0: the runs do not come near a floor"
         )
         yield Doubt(
-            value.name, words, f"above {MIN_FLOOR:.0%} of the lowest loss, {lowest:.3g}", _train(further), further
+            value.name, words, f"above {100 * MIN_FLOOR:g} % of the lowest loss, {lowest:.3g}", _train(further), further
         )
 
 

@@ -49,8 +49,8 @@ def read_runs(folders: Sequence[Path], loss: str) -> list[Run]:
     for folder, name in zip(folders, _names(folders), strict=True):
         try:
             runs.append(_read(folder, name, loss))
-        except (ContractError, FileNotFoundError) as error:
-            problems.append(f"{folder}: {' '.join(str(error).split())}")
+        except ContractError as error:
+            problems.append(f"{folder}: {'; '.join(error.problems)}")
     if problems:
         cure = "give output folders of pretrain that have a manifest.json"
         raise SettingsError("\n".join([*problems, f"fit-scaling reads finished training runs: {cure}"]))

@@ -1,17 +1,21 @@
 """Requests: what may be in them, how large they may be, and that both sides run the same code."""
 
+import argparse
 import json
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.base import SettingsError
+from workflows.remote.commands import project
 from workflows.remote.request import (
     MAX_BYTES,
     Ask,
     Logs,
     Start,
+    check_project,
     check_run_id,
     code_sha256,
     new_run_id,
@@ -84,6 +88,7 @@ def test_what_does_not_belong_is_refused(changes) -> None:
         read(fields)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_run_names_are_never_paths(text: str) -> None:
     """Whatever is given as a run's name, it is one of ours or refused."""
@@ -118,3 +123,27 @@ def test_code_digest_tells_a_change(monkeypatch, tmp_path) -> None:
     file.write_text("3")
     seen.add(code_sha256())
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "", "../borealis", "~/borealis", "/a b", "/a;b", "/$HOME", "/a\n", "/é"])
+def test_a_project_that_cannot_be_is_named(folder: str) -> None:
+    """A path that is no whole one, or has letters that a shell reads, is an error in settings that says what was expected."""
+    with pytest.raises(
+        SettingsError, match="^--project (.|\n)*: expected the whole path of this project on the endpoint"
+    ):
+        check_project(folder)
+
+
+def test_a_project_of_plain_letters_is_taken() -> None:
+    """A whole path goes on as it is."""
+    assert check_project("/lus/flare/projects/a-b_c/borealis@1.0") == "/lus/flare/projects/a-b_c/borealis@1.0"
+
+
+def test_a_project_here_is_a_checkout(tmp_path, monkeypatch) -> None:
+    """On this machine a project that is not there is known before anything is sent; a relative path is one from this folder."""
+    monkeypatch.chdir(tmp_path)
+    options = argparse.Namespace(endpoint="here", project=Path("nowhere"), site="laptop")
+    with pytest.raises(SettingsError, match="--project nowhere: expected a checkout of this project"):
+        project(options)
+    (tmp_path / "nowhere" / "workflows").mkdir(parents=True)
+    assert project(options) == str(tmp_path / "nowhere")

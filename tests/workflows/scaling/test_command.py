@@ -33,7 +33,7 @@ def said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Said:
     def run(*words: str | Path) -> tuple[int, str]:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            main(["fit-scaling", *map(str, words), "--out", str(tmp_path / "page.html")])
+            main(["fit-scaling", "--out", str(tmp_path / "page.html"), *map(str, words)])
         printed = capsys.readouterr()
         return int(ended.value.code or 0), printed.out + printed.err
 
@@ -233,11 +233,26 @@ def test_the_page_of_a_law_of_compute(tmp_path: Path, said: Said) -> None:
 
 
 def test_numbers_that_mean_nothing_are_refused(grid: list[Path], said: Said) -> None:
-    """No resample, or a compute of nothing, is an error in settings."""
-    for words in (["--resamples", "0"], ["--compute", "-1"], ["--compute", "nan"]):
-        code, text = said(*grid, *words)
+    """No resample, a compute of nothing, or a seed below 0 is an error in settings; all come together."""
+    for flag, value in (("--resamples", "0"), ("--compute", "-1"), ("--compute", "nan"), ("--compute", "inf")):
+        code, text = said(*grid, flag, value)
         assert code == 2
         assert "must be above 0" in text
+    code, text = said(*grid, "--seed", "-1", "--resamples", "-5")
+    assert code == 2
+    assert text.splitlines() == [
+        "fit-scaling: --resamples -5: must be above 0",
+        "fit-scaling: --seed -1: must not be below 0",
+    ]
+
+
+def test_a_page_that_cannot_be_written_is_known_before_the_fit(grid: list[Path], tmp_path: Path, said: Said) -> None:
+    """A folder for the page, or a page in no folder, is an error in settings; with `--json` no page is written."""
+    for page in (tmp_path, tmp_path / "nowhere" / "page.html"):
+        code, text = said(*grid, "--out", page, *FEW)
+        assert code == 2
+        assert f"--out {page}: expected a file to write, in a folder that is there" in " ".join(text.split())
+    assert said(*grid, "--out", tmp_path, "--json", *FEW)[0] == 0
 
 
 def test_the_tables_are_those_of_pretrain() -> None:

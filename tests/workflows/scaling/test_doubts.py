@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workflows.scaling.finished import finished
@@ -186,6 +186,7 @@ def test_runs_of_one_budget_are_told_to_leave_it() -> None:
     assert doubt.further[:2] == [(pytest.approx(1e7), pytest.approx(1e8)), (pytest.approx(1e10), pytest.approx(1e11))]
 
 
+@settings(deadline=None)
 @given(st.floats(1.0, 1e30))
 def test_a_size_is_rounded_up_to_two_digits(value: float) -> None:
     """What is asked for is never less than what is needed, and at most a tenth more."""
