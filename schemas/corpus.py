@@ -71,6 +71,25 @@ class Route(Row):
     strange: bool
 
 
+class Allotment(Row):
+    """A shard's part of a budget of parse: `part` seconds, or pages where the budget is a share of them.
+
+    `num_documents` PDFs are in the shard; of these `num_drawn` were looked at, with `num_pages` pages, and spend `cost`
+    seconds (or pages) at `price`, the gain a second at which all shards together spend the whole budget. The parts are
+    whole thousandths and add up to it.
+    """
+
+    shard: Annotated[int, Field(ge=0), pa.int32()]
+    num_shards: Annotated[int, Field(ge=1), pa.int32()]
+    budget: str
+    num_documents: int
+    num_drawn: int
+    num_pages: int
+    cost: float
+    price: float
+    part: Annotated[float, Field(ge=0)]
+
+
 class Document(Row):
     """A document's text and where it came from. `doc_id` is its source's digest, so it never changes on the way."""
 

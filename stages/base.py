@@ -54,6 +54,7 @@ class Stage(BaseModel):
     packages: ClassVar[tuple[str, ...]] = ()  # import names that `run` needs beyond the base install
     shares: ClassVar[tuple[str, ...]] = ()  # folders of `stages` whose code it works with: "model", "stream"
     located: ClassVar[frozenset[str]] = frozenset()  # settings that do not change the rows: no part of the fingerprint
+    optional: ClassVar[frozenset[str]] = frozenset()  # inputs that it can do without
     whole: ClassVar[frozenset[str]] = frozenset()  # inputs that every shard reads whole; the others are divided
     undivided: ClassVar[str] = ""  # why it works as one shard only; "" if it may be divided
     halves: ClassVar[str] = "workers"  # what it takes half of where memory has run out; "" if that is nothing

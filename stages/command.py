@@ -71,7 +71,9 @@ def _arguments(stage: type[Stage], arguments: Sequence[str] | None) -> argparse.
     parser.add_argument("--commit", type=int, metavar="N", help="all N shards are done: write the manifest")
     parser.add_argument("--stub", action="store_true", help="write sample rows instead of working")
     for name, row in stage.inputs.items():
-        parser.add_argument(f"--{name}", type=Path, required=True, help=f"table of {row.__name__} rows")
+        needed = name not in stage.optional
+        words = f"table of {row.__name__} rows{'' if needed else ' (may be left out)'}"
+        parser.add_argument(f"--{name}", type=Path, required=needed, help=words)
     return parser.parse_args(arguments)
 
 
@@ -101,10 +103,12 @@ def _inputs(stage: type[Stage], arguments: argparse.Namespace, shard: tuple[int,
     """A reader of each input table; `ContractError` says what is wrong with all of them."""
     found, problems = {}, []
     for name, row in stage.inputs.items():
+        if (folder := getattr(arguments, name)) is None:
+            continue  # optional
         try:
-            found[name] = Reader(getattr(arguments, name), row, (0, 1) if name in stage.whole else shard)
+            found[name] = Reader(folder, row, (0, 1) if name in stage.whole else shard)
         except ContractError as error:
-            problems += [f"--{name} {getattr(arguments, name)}: {problem}" for problem in error.problems]
+            problems += [f"--{name} {folder}: {problem}" for problem in error.problems]
     if problems:
         name = next(iter(stage.inputs))
         raise ContractError(f"what {stage.name} reads, tables such as runs/STAGE/FINGERPRINT/{name}", problems)

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from schemas.manifest import Manifest, exists
 from schemas.table import ContractError, Row
@@ -15,6 +15,7 @@ from stages.base import SettingsError, Stage
 from workflows.site import load_module
 
 UNKNOWN = "unknown"
+StageT = TypeVar("StageT", bound=Stage)
 
 
 class Port(NamedTuple):
@@ -91,17 +92,21 @@ class Run:
     def __call__(self, stage: Stage, *, name: str = "", shards: int = 1, **inputs: Port) -> Node:
         """Add a stage, fed by other nodes' outputs; `name` tells two nodes of one stage apart."""
         name = name or stage.name
+        shards = self.num_shards(stage, name, shards)
         if name in {n.name for n in self.nodes}:
             raise ContractError("the recipe", [f"two nodes are called {name!r}: give one a name="])
         self._check_edges(name, stage, inputs)
-        stage = self._override(name, stage)
+        stage = self.settled(stage, name)
         fingerprint = self._fingerprint(stage, inputs)
-        shards = self.shards.get(name, self.shards.get(stage.name, shards))
         if shards > 1 and stage.undivided:
             self.setting_problems.append(f"--shards {name}={shards}: {name} runs as one shard: {stage.undivided}")
         node = Node(name, stage, inputs, shards, fingerprint, self.root / stage.name / fingerprint)
         self.nodes.append(node)
         return node
+
+    def num_shards(self, stage: Stage, name: str = "", shards: int = 1) -> int:
+        """As how many tasks a stage runs: what the user has said, or else the recipe."""
+        return self.shards.get(name or stage.name, self.shards.get(stage.name, shards))
 
     def check(self) -> None:
         """Raise on anything that does not fit, all problems at once."""
@@ -116,8 +121,9 @@ class Run:
         if self.contract_problems:
             raise ContractError("the recipe", self.contract_problems)
 
-    def _override(self, name: str, stage: Stage) -> Stage:
-        changes = {**self.overrides.get(stage.name, {}), **self.overrides.get(name, {})}
+    def settled(self, stage: StageT, name: str = "") -> StageT:
+        """A stage with the user's settings laid over it."""
+        changes = {**self.overrides.get(stage.name, {}), **self.overrides.get(name or stage.name, {})}
         if not changes:
             return stage
         try:
@@ -138,6 +144,8 @@ class Run:
 
     def _check_edges(self, name: str, stage: Stage, inputs: Mapping[str, Port]) -> None:
         for key, row in stage.inputs.items():
+            if key not in inputs and key in stage.optional:
+                continue
             if key not in inputs:
                 self.contract_problems.append(f"{name} needs the input {key!r} ({row.contract()})")
             elif inputs[key].row.contract() != row.contract():

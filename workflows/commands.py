@@ -15,6 +15,7 @@ from schemas.serving import Endpoint
 from stages.base import PACKAGE_ROOT, SettingsError, Stage
 from stages.deploy.stop import alive
 from stages.deploy.stop import stop as stop_server
+from workflows.allotment import words as allotment_words
 from workflows.base import Node, Selection, load_recipe, unfinished_inputs
 from workflows.endpoints import all_endpoints, answer, by_machine, curl, read_endpoints
 from workflows.estimate import copies, estimate
@@ -311,6 +312,8 @@ def _print_place(node: Node, machine: Any, console: Console) -> None:
         console.print(f"  command  {shlex.join(task.command)}", markup=False)
     if node.shards > 1:
         console.print(f"  shards   {node.shards}, then --commit {node.shards}", markup=False)
+    if budget := allotment_words(node):
+        console.print(f"  budget   {budget}", markup=False)
 
 
 def _status(node: Node, machine: Any) -> str:

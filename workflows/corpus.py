@@ -7,13 +7,13 @@ from stages.dedup import Dedup
 from stages.embed import Embed
 from stages.filter import Filter
 from stages.ingest import Ingest
-from stages.parse import Parse
 from stages.register import Register
 from stages.semantic import Semantic
 from stages.sketch import Sketch
 from stages.substring import Substring
 from stages.tokenize import Tokenize
 from stages.train_tokenizer import TrainTokenizer
+from workflows.allotment import parsed
 from workflows.base import Node, Run
 
 # Licences under which a model may be trained and given away. Documents that name none are kept, and counted in the report.
@@ -37,8 +37,7 @@ class Corpus(NamedTuple):
 def corpus(run: Run) -> Corpus:
     """The nodes from a folder of papers to token files."""
     found = run(Ingest())
-    parsed = run(Parse(), sources=found["sources"])
-    kept = run(Filter(licences=OPEN), documents=parsed["documents"])
+    kept = run(Filter(licences=OPEN), documents=parsed(run, found["sources"])["documents"])
     sketched = run(Sketch(), documents=kept["documents"])
     unique = run(Dedup(), documents=kept["documents"], sketches=sketched["sketches"])
     if run.asked("substring"):

@@ -1,9 +1,9 @@
 """Why a stage would run: never run, interrupted, or what changed since the last time: setting, input, version, code."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from schemas.manifest import NAME, Manifest
 from schemas.table import ContractError
@@ -71,9 +71,9 @@ def _changes(before: Manifest, node: Node) -> Iterator[str]:
     stage = node.stage
     if before.version != stage.version:
         yield f"version {before.version} -> {stage.version}"
-    now = stage.model_dump(mode="json")
-    for key in sorted(now.keys() | before.settings.keys()):
-        old, new = before.settings.get(key), now.get(key)
+    then, now = _flat(before.settings), _flat(stage.model_dump(mode="json"))
+    for key in sorted(now.keys() | then.keys()):
+        old, new = then.get(key), now.get(key)
         if old != new and key not in stage.located:
             yield f"setting {key} {old!r} -> {new!r}"
     for key, port in node.inputs.items():
@@ -81,6 +81,14 @@ def _changes(before: Manifest, node: Node) -> Iterator[str]:
             yield f"input {key} (from {port.node.name})"
     if before.external != stage.external():
         yield "the files it reads"
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name; those of another stage, which a setting may hold, by `setting.name`."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return found
 
 
 def age(started: str) -> str:

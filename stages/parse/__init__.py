@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.corpus import Document, Dropped, Route, SourceFile
+from schemas.corpus import Allotment, Document, Dropped, Route, SourceFile
 from stages.base import SettingsError, Stage, Strings
 from stages.tables import Outputs, Reader
 
@@ -25,7 +25,8 @@ class Parse(Stage):
     """Turn sources into documents: a PDF's text layer, other parsers where that is not enough, native readers for the rest."""
 
     name = "parse"
-    inputs = {"sources": SourceFile}
+    inputs = {"sources": SourceFile, "allotment": Allotment}
+    optional = whole = frozenset({"allotment"})
     outputs = {"documents": Document, "dropped": Dropped, "routes": Route}
     conserves = ("sources", "documents")
     packages = ("pypdfium2", "numba", "lxml", "pikepdf", "charset_normalizer")
@@ -125,4 +126,4 @@ class Parse(Stage):
         """Parse this shard's sources in worker processes, in order."""
         from stages.parse.schedule import parse
 
-        parse(self, inputs["sources"], outputs)
+        parse(self, inputs["sources"], outputs, inputs.get("allotment"))

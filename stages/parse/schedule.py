@@ -47,7 +47,7 @@ class Entry:
         return self.pages is not None or self.result is not None
 
 
-def parse(stage: Parse, sources: Reader, outputs: Outputs) -> None:
+def parse(stage: Parse, sources: Reader, outputs: Outputs, allotment: Reader | None = None) -> None:
     """Write a document, or drop the source with a reason, for every source of this shard."""
     options = reading_options(stage)
     names = stage.reader_names()
@@ -59,7 +59,9 @@ def parse(stage: Parse, sources: Reader, outputs: Outputs) -> None:
     limits = Limits(stage.page_seconds, stage.document_seconds, stage.max_memory_bytes)
     with Pool(work, num_workers(), limits, stage.service_requests) as pool:
         if stage.is_routed:
-            routed = Routed(stage, sources, pool, store)
+            from stages.parse.router.allotment import part
+
+            routed = Routed(stage, sources, pool, store, part(stage, sources, outputs.shard, allotment))
             routed.run(outputs)
             print(routed.router.summary(), flush=True)
         else:
@@ -247,12 +249,12 @@ class Schedule:
 class Routed(Schedule):
     """Reads every PDF's text layer first; which pages are read again is decided in the order of the sources."""
 
-    def __init__(self, stage: Parse, sources: Reader, pool: Pool, store: Store) -> None:
+    def __init__(self, stage: Parse, sources: Reader, pool: Pool, store: Store, part: float | None) -> None:
         from stages.parse.router.price import AHEAD
         from stages.parse.router.route import Router, campaign, weights
 
         super().__init__(stage, sources, pool, store)
-        spending = campaign(stage.budget, stage.price, sources.num_rows, store.num_shards)
+        spending = campaign(stage.budget, stage.price, sources.num_rows, part)
         self.router = Router(weights(stage), stage.reader_names(), spending)
         self.window += AHEAD
         self._num_seen = self._num_decided = 0

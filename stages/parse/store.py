@@ -13,7 +13,6 @@ class Store:
     """One small file a page, under `ocr-<shard>-<key>` of the stage's output; `key` says how pages were read."""
 
     def __init__(self, folder: Path, shard: tuple[int, int], key: str) -> None:
-        self.num_shards = shard[1]
         name = f"ocr-{shard[0]:05d}-of-{shard[1]:05d}-"
         self.folder = folder / (name + hashlib.sha256(key.encode()).hexdigest()[:8])
         for stale in folder.glob(name + "*"):

@@ -12,7 +12,18 @@ from tests.stages.test_command import Shout
 from workflows.base import Run
 from workflows.commands import all_stages
 
-ONE_TABLE = ("dedup", "deploy", "evaluate", "ingest", "posttrain", "register", "semantic", "substring", "synthesize")
+ONE_TABLE = (
+    "allot",
+    "dedup",
+    "deploy",
+    "evaluate",
+    "ingest",
+    "posttrain",
+    "register",
+    "semantic",
+    "substring",
+    "synthesize",
+)
 
 
 class Alone(Shout):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.corpus import Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, SourceFile
+from schemas.corpus import Allotment, Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, SourceFile
 from schemas.tokens import TokenizedDocument, Tokenizer
 from workflows.report.tables import Tables
 
@@ -42,6 +42,18 @@ def found(tables: Tables) -> Rows:
         FROM SourceFile GROUP BY ALL ORDER BY num_files DESC, media_type, licence
         """,
         [UNKNOWN],
+    )
+
+
+def allotment(tables: Tables) -> Rows:
+    """Each shard's part of parse's budget, and what was drawn of the shard to find it."""
+    if not tables.has(Allotment):
+        return []
+    return tables.rows(
+        """
+        SELECT shard, part, if(right(budget, 1) = '%', 'pages', 's') AS unit, num_documents, num_drawn, num_pages, cost
+        FROM Allotment ORDER BY node, shard
+        """
     )
 
 

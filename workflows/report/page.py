@@ -93,6 +93,7 @@ def _corpus(tables: Tables) -> Context | None:
     tokens = corpus.tokens(tables)
     rows = {
         "found": corpus.found(tables),
+        "allotment": corpus.allotment(tables),
         "documents": corpus.documents(tables),
         "pages": corpus.pages(tables),
         "duplicates": corpus.duplicates(tables),

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from schemas.corpus import Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, SourceFile
+from schemas.corpus import Allotment, Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, SourceFile
 from schemas.evaluation import Sample, Score
 from schemas.health import Heartbeat, SpikeEvent, TensorHealth
 from schemas.serving import Endpoint
@@ -22,7 +22,7 @@ from stages.tables import Reader
 from workflows.report.summary import Summary
 
 SHOWN: tuple[type[Row], ...] = (
-    SourceFile, Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, Tokenizer, Fertility, TokenizedDocument,
+    SourceFile, Allotment, Document, Dropped, Duplicate, SimilarityCount, SimilarityExample, Tokenizer, Fertility, TokenizedDocument,
     TokenOrder, MixtureShare, TrainStep, BatchLedger, Validation, Checkpoint, Model, Score, Sample, Endpoint,
     SpikeEvent, TensorHealth, Heartbeat, DomainLoss,
 )  # fmt: skip

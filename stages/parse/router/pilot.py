@@ -5,7 +5,8 @@ free pass over all of them tells it as exactly as the router knows its seconds.
 """
 
 import random
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,9 +14,10 @@ from schemas.corpus import SourceFile
 from schemas.table import ContractError
 from stages.base import SettingsError, num_workers
 from stages.parse import Parse
+from stages.parse.lines import Page
 from stages.parse.pool import Limits, Pool
 from stages.parse.router.curve import Curve, Interval
-from stages.parse.router.route import BUDGET, document, weights
+from stages.parse.router.route import amount_of, document, weights
 from stages.parse.worker import ReadTask, Unfinished, work
 from stages.tables import Reader
 
@@ -33,34 +35,27 @@ class Pilot(NamedTuple):
 def run(stage: Parse, sources: Reader, count: int | None) -> Pilot:
     """Read the layers of `count` documents drawn from all (None: of every one); `SettingsError` where there is none."""
     model, names = weights(stage), stage.reader_names()
-    drawn = range(sources.num_rows)
-    if count is not None and count < len(drawn):
-        drawn = sorted(random.Random(0).sample(drawn, count))  # type: ignore[assignment]  # noqa: S311 - a sample, no secret
     found = {}
-    for number, source_id, pages in _layers(stage, sources, set(drawn)):
-        expected = model.expect([p for p in pages.pages if p.features] if pages else [], names)
+    for number, source_id, pages in layers(stage, sources, sample(range(sources.num_rows), count)):
+        expected = model.expect(readable(pages), names)
         found[number] = document(source_id, expected), float(expected.layer.sum()), int(expected.strange.sum())
-    documents, layers, strange = zip(*(found[n] for n in sorted(found)), strict=True) if found else ((), (), ())
+    documents, qualities, strange = zip(*(found[n] for n in sorted(found)), strict=True) if found else ((), (), ())
     num_pages = sum(d.num_pages for d in documents)
     if not num_pages:
         raise SettingsError("parse: there is no page of a PDF among these sources, so a budget buys nothing")
-    return Pilot(Curve(documents, layers), sources.num_rows, sum(strange) / num_pages)
+    return Pilot(Curve(documents, qualities), sources.num_rows, sum(strange) / num_pages)
 
 
 def price(stage: Parse, pilot: Pilot) -> float | None:
     """The price that spends the stage's budget; None without a budget."""
     if stage.price is not None:
         return stage.price
-    found = BUDGET.fullmatch(stage.budget or "")
-    if found is None:
+    if stage.budget is None:
         return None
-    number = float(found["number"])
-    match found["unit"]:
-        case "%":
-            return pilot.curve.price_of_pages(number / 100)
-        case "s":
-            return pilot.curve.price(number)
-    return pilot.curve.price(3600 * number / pilot.num_documents)
+    amount, unit = amount_of(stage.budget)
+    if unit == "%":
+        return pilot.curve.price_of_pages(amount)
+    return pilot.curve.price(amount / (1 if unit == "s" else pilot.num_documents))
 
 
 def lines(stage: Parse, pilot: Pilot) -> Iterator[str]:
@@ -88,24 +83,49 @@ def _words(interval: Interval, form: str) -> str:
     return f"{interval.value:{form}} ({interval.low:{form}}..{interval.high:{form}})"
 
 
-def _layers(stage: Parse, sources: Reader, drawn: set[int]) -> Iterator[tuple[int, str, Unfinished | None]]:
-    """The free pass over some of the sources, as they are ready; None for what is no PDF or cannot be read."""
+def sample(numbers: Sequence[int], count: int | None) -> Sequence[int]:
+    """Some of the numbers in their order, the same ones every time; all of them without a count."""
+    if count is None or count >= len(numbers):
+        return numbers
+    return sorted(random.Random(0).sample(numbers, count))  # noqa: S311 - a sample, no secret
+
+
+def readable(pages: Unfinished | None) -> list[Page]:
+    """Those of a document's pages that the free pass could read."""
+    return [p for p in pages.pages if p.features] if pages else []
+
+
+def layers(
+    stage: Parse, sources: Reader, drawn: Sequence[int], counted: Collection[int] = ()
+) -> Iterator[tuple[int, str, Unfinished | None]]:
+    """The free pass over those of the sources, as they are ready; None for what is no PDF or cannot be read.
+
+    `drawn` are row numbers in rising order; pages of those that are `counted` too are not read, only numbered.
+    """
     limits = Limits(stage.page_seconds, stage.document_seconds, stage.max_memory_bytes)
     names: dict[int, str] = {}
     with Pool(work, num_workers(), limits) as pool:
-        for number, row in enumerate(sources.rows()):
-            if number not in drawn:
-                continue
+        for number, row in _rows(sources, drawn):
             task = _task(stage, sources, number, row)
             if task is None:
                 yield number, row.source_id, None
                 continue
             names[number] = row.source_id
-            pool.submit(task)
+            pool.submit(replace(task, max_pages=0) if number in counted else task)
             while pool.num_tasks > 4 * num_workers():
                 yield from _answers(pool, names)
         while pool.num_tasks:
             yield from _answers(pool, names)
+
+
+def _rows(sources: Reader, drawn: Sequence[int]) -> Iterator[tuple[int, SourceFile]]:
+    """Some of the rows, with their numbers."""
+    first = 0
+    for batch in sources.batches():
+        here = drawn[bisect_left(drawn, first) : bisect_left(drawn, first + batch.num_rows)]
+        for number, fields in zip(here, batch.take([n - first for n in here]).to_pylist(), strict=True):
+            yield number, SourceFile.model_validate(fields)
+        first += batch.num_rows
 
 
 def _task(stage: Parse, sources: Reader, number: int, row: SourceFile) -> ReadTask | None:

@@ -55,7 +55,7 @@ class Document(NamedTuple):
 
 
 class Campaign:
-    """Spends `total` seconds, or `page_share` of the pages, on `num_documents` documents that come one by one.
+    """Spends `total` seconds (`by_page`: pages), or `page_share` of the pages, on `num_documents` that come one by one.
 
     With a `fixed_price` it spends what that takes, and documents need not be seen ahead. Call `see` for every document in order, and `decide` for every document in order, up to `AHEAD` behind; `decide` of
     the last `AHEAD` comes when all have been seen.
@@ -68,9 +68,11 @@ class Campaign:
         total: float | None = None,
         page_share: float | None = None,
         fixed_price: float | None = None,
+        by_page: bool = False,
     ) -> None:
         self.num_documents, self.total, self.page_share = num_documents, total, page_share
         self.is_fixed = fixed_price is not None
+        self.by_page = by_page or page_share is not None
         self.spent, self.price = 0.0, fixed_price or 0.0
         self.num_seen, self.num_pages = 0, 0
         self._waiting: deque[Document] = deque()

@@ -48,7 +48,7 @@ class Router:
         """The next document was read; it has no pages if it is no PDF."""
         read = [p for p in pages if p.features]
         expected = self.model.expect(read, self.parsers)
-        self.campaign.see(document(doc_id, expected, by_page=self.campaign.page_share is not None))
+        self.campaign.see(document(doc_id, expected, by_page=self.campaign.by_page))
         self._waiting.append((doc_id, read, expected))
         self._num_seen += 1
         self.counts.update(pages=len(read), strange=int(expected.strange.sum()))
@@ -82,7 +82,7 @@ class Router:
     def summary(self) -> str:
         """What was spent, at which price, and a warning if the pages are not like those that the router knows."""
         campaign = self.campaign
-        unit = "pages" if campaign.page_share is not None else "s expected"
+        unit = "pages" if campaign.by_page else "s expected"
         spent = f"{campaign.spent:.1f}" + ("" if campaign.is_fixed else f" of {campaign.budget:.1f}")
         words = f"router: {spent} {unit} spent, {'' if campaign.is_fixed else 'last '}price {campaign.price:.3g}"
         strange = self.counts["strange"] / max(self.counts["pages"], 1)
@@ -115,19 +115,24 @@ def weights(stage: Parse) -> Model:
     return model
 
 
-def campaign(budget: str | None, price: float | None, num_documents: int, num_shards: int = 1) -> Campaign:
-    """A campaign from the settings: seconds a document, a share of the pages, hours of a processor in all, or a price."""
+def campaign(budget: str | None, price: float | None, num_documents: int, part: float | None = None) -> Campaign:
+    """A campaign from the settings: a price, or a budget, of which a shard has `part` seconds or pages (None: all)."""
     if price is not None:
         return Campaign(num_documents, fixed_price=price)
+    amount, unit = amount_of(budget)
+    if part is not None:
+        return Campaign(num_documents, total=part, by_page=unit == "%")
+    if unit == "%":
+        return Campaign(num_documents, page_share=amount)
+    return Campaign(num_documents, total=amount * (num_documents if unit == "s" else 1))
+
+
+def amount_of(budget: str | None) -> tuple[float, str]:
+    """A budget's seconds a document (`s`), seconds in all (`h`) or share of the pages (`%`), and which of them it is."""
     found = BUDGET.fullmatch(budget or "")
     assert found is not None
-    number = float(found["number"])
-    match found["unit"]:
-        case "s":
-            return Campaign(num_documents, total=number * num_documents)
-        case "%":
-            return Campaign(num_documents, page_share=number / 100)
-    return Campaign(num_documents, total=3600 * number / num_shards)
+    number, unit = float(found["number"]), found["unit"]
+    return (number / 100 if unit == "%" else number * (3600 if unit == "h" else 1)), unit
 
 
 def _reason(page: Page, gain: float, parser: str | None) -> str:

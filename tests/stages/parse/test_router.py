@@ -117,10 +117,12 @@ def test_documents_are_decided_in_order(kinds: dict[str, Page]) -> None:
 
 
 def test_budgets() -> None:
-    """Seconds a document, a share of the pages, or hours in all that shards divide."""
+    """Seconds a document, a share of the pages, hours in all, or the part of them that a shard has."""
     assert campaign("0.5 s", None, 10).budget == 5
-    assert campaign("2h", None, 10, 4).budget == 1800
+    assert campaign("2h", None, 10).budget == 7200
     assert campaign("10 %", None, 10).page_share == 0.1
+    assert (campaign("2h", None, 10, 1800.5).budget, campaign("10 %", None, 10, 12.0).budget) == (1800.5, 12)
+    assert [campaign(b, None, 10, 1.0).by_page for b in ("2h", "10 %", "1 s")] == [False, True, False]
     for wrong in ("10", "5 m", "-1 s", "10 % s"):
         with pytest.raises(ValueError, match="budget"):
             Parse(budget=wrong)

@@ -1,0 +1,4 @@
+from stages.allot import Allot
+from stages.command import main
+
+main(Allot)
