@@ -43,6 +43,12 @@ def test_what_fills_and_empties_is_flat() -> None:
     assert all(row.equal for row in verdicts(lambda n: min(n / 100, 50) + 300 + 32 * (n % 7000) / 7000))
 
 
+def test_a_short_run_has_no_verdict() -> None:
+    """Fewer pages than row groups take to fill are measured and not judged."""
+    samples = [Sample(n, 250 + n * 0.004, 250) for n in range(0, 6001, 50)]
+    assert [row.equal for row in _growth(samples, 6000)] == [None, None, None]
+
+
 def test_long_documents(tmp_path: Path) -> None:
     """Every document has ten pages and bytes of its own, and damaged papers are left out."""
     (tmp_path / "a.pdf").write_bytes(typeset("Words.\n#pagebreak()\nMore words."))
