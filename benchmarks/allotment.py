@@ -1,4 +1,4 @@
-"""A budget divided over shards: what equal parts gain, what an allotment gains, and what one campaign over all does.
+"""A budget divided over shards: what an allotment gains, equal parts, one campaign over all in order, and the ideal.
 
     python -m benchmarks.allotment [--data DIR] [--quick] [--only papers|made]
 
@@ -6,7 +6,8 @@ Gains and seconds are those that the router expects. Of the papers of DIR (laid 
 free pass, documents are drawn with replacement, shard by shard: `half` has papers as they were published in every other
 shard and their damaged copies in the others, `few` damaged copies in the first shard alone and one in a hundred elsewhere,
 `alike` one in five everywhere. Made ones have 1 to 40 pages, and from no document to all of a shard that gain. Budgets are
-shares of the seconds that all pages which gain would take. Shards' campaigns see documents come one by one, as parse does.
+shares of the seconds that all pages which gain would take. Campaigns see documents come one by one, as parse does; that
+over all shards takes those to come for what the first ones are. The ideal has seen all documents before it decides.
 """
 
 import csv
@@ -67,9 +68,10 @@ def _compared(what: str, shards: Shards) -> Iterator[Comparison]:
         whole = share * most
         gain, spent = _spend(shards, _parts(shards, whole))
         equal, _ = _spend(shards, [whole / len(shards)] * len(shards))
-        best, _ = _spend([everything], [whole])
-        yield Comparison(f"{what}, budget {share:.0%}", "equal parts", gain, equal, "gain", gain / equal, equal=None)
-        yield Comparison(f"{what}, budget {share:.0%}", "one campaign", gain, best, "gain", gain / best, equal=None)
+        one, _ = _spend([everything], [whole])
+        ideal = _best(everything, whole)
+        for peer, theirs in (("equal parts", equal), ("one campaign in order", one), ("the ideal", ideal)):
+            yield Comparison(f"{what}, budget {share:.0%}", peer, gain, theirs, "gain", gain / theirs, equal=None)
         kept = 0.98 * whole <= spent <= whole * (1 + 1e-9)
         yield Comparison(f"{what}, budget {share:.0%}", "the budget", spent, whole, "s", spent / whole, equal=kept)
 
@@ -95,6 +97,12 @@ def _spend(shards: Shards, parts: Sequence[float]) -> tuple[float, float]:
             gain += _gain(found, campaign.decide())
         seconds += campaign.spent
     return gain, seconds
+
+
+def _best(documents: Sequence[Document], whole: float) -> float:
+    """The gain of the best rates of all documents that the seconds buy."""
+    rates, seconds = np.array(sorted(((s.rate, s.seconds) for d in documents for s in d.steps), reverse=True)).T
+    return float((rates * seconds)[np.cumsum(seconds) <= whole].sum())
 
 
 def _gain(found: Document, chosen: dict[int, int]) -> float:
