@@ -65,6 +65,8 @@ def peers() -> dict[str, Callable[[str], int]]:
         print("PyMuPDF is not compared: pip install --no-deps pymupdf, in an environment of its own", file=sys.stderr)
     if importlib.util.find_spec("pypdf"):
         found["pypdf"] = _pypdf
+    else:
+        print("pypdf is not compared: pip install --no-deps pypdf", file=sys.stderr)
     return found
 
 
