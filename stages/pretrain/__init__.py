@@ -45,6 +45,7 @@ class Pretrain(Stage):
     }
     resources = "gpus"
     halves = "micro_batch_sequences"
+    undivided = "one model is trained on all tokens, by ranks and not by shards"
     shares = ("model", "stream")
     packages = ("torch", "deepspeed", "transformers", "tokenizers", "safetensors")
     # How the work is spread: a run goes on under another engine or layout, from the same folder.
@@ -128,10 +129,10 @@ class Pretrain(Stage):
     keep_checkpoints: Count = 2
     keep_every: Annotated[int, Field(ge=0)] = 0
     """Beside the newest, keep checkpoints of steps that are multiples of it; 0 for none."""
-    on_spike: Literal["off", "clip", "skip", "rollback"] = "off"
+    on_spike: Literal["off", "clip", "skip", "rollback"] = "skip"
     """What is done about a step whose loss, or whose gradient beyond what clipping is for, is far from where its past led: nothing, clip
     its gradient to the norm that was expected, make no update, or go back to the newest healthy checkpoint and leave out the
-    sequences that are to blame. Looked at afterwards: `parsl trace --spikes`, `parsl replay-spike --step N`."""
+    sequences that are to blame. A run without such a step has the same bits under each. Looked at afterwards: `parsl trace --spikes`, `parsl replay-spike --step N`."""
     monitor_every: Annotated[int, Field(ge=0)] = 100
     """Steps from one look at what an update changes to the next; 0 for none."""
     seed: Annotated[int, Field(ge=0)] = 0

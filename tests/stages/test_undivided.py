@@ -12,18 +12,8 @@ from tests.stages.test_command import Shout
 from workflows.base import Run
 from workflows.commands import all_stages
 
-ONE_TABLE = (
-    "allot",
-    "dedup",
-    "deploy",
-    "evaluate",
-    "ingest",
-    "posttrain",
-    "register",
-    "semantic",
-    "substring",
-    "synthesize",
-)
+ONE_TABLE = ("allot", "dedup", "deploy", "evaluate", "ingest", "register", "semantic", "substring", "synthesize")
+ONE_THING = ("posttrain", "pretrain", "train_tokenizer")
 
 
 class Alone(Shout):
@@ -60,6 +50,6 @@ def test_the_recipe_refuses_it_first(tmp_path) -> None:
 def test_the_stages_that_make_one_thing_of_all_rows() -> None:
     """Every stage that would do its work several times, or on a part of what it compares, is declared as undivided."""
     declared = {s.name for s in all_stages() if s.undivided}
-    assert declared == {*ONE_TABLE, "train_tokenizer"}
+    assert declared == {*ONE_TABLE, *ONE_THING}
     assert Document in {row for s in all_stages() if not s.undivided for row in s.outputs.values()}
     assert not Stage.undivided

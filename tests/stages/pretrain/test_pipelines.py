@@ -27,7 +27,8 @@ def spoiled(arguments: list[str]) -> int:
     def batch(self: Loader, step: int) -> Batch:
         found = read(self, step)
         if step == AT:
-            found.tokens_BT[list(BAD)] = (found.tokens_BT[list(BAD)] * 7 + 13) % 300
+            mine = [row - self.first for row in BAD if self.first <= row < self.last]
+            found.tokens_BT[mine] = (found.tokens_BT[mine] * 7 + 13) % 300
         return found
 
     with pytest.MonkeyPatch.context() as patch:
@@ -73,3 +74,26 @@ def test_a_bad_batch_is_explained_over_a_pipeline(tokens: TokenTables, tmp_path:
     assert (event["step"], event["cause"], event["action"], event["restart_step"]) == (AT, "data", "rollback", 40)
     assert [(s["step"], s["sequence"] - 1) for s in event["suspects"] if s["left_out"]] == [(AT, bad) for bad in BAD]
     assert [r["step"] for r in rows(tmp_path / "out", "steps")] == list(range(1, 45))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"zero_stage": 0},
+        {"zero_stage": 3},
+        {"engine": "deepspeed", "zero_stage": 1},
+        {"tensor_parallel": 2, "num_heads": 2, "num_kv_heads": 2},
+        {"sequence_parallel": 2, "num_heads": 2, "num_kv_heads": 2},
+        {"pipeline_parallel": 2, "depth": 2},
+    ],
+    ids=str,
+)
+def test_a_bad_batch_is_skipped_over_two_ranks(way: dict[str, Any], tokens: TokenTables, tmp_path: Path) -> None:
+    """However two ranks share the work, they judge alike by default: one step without an update, and no rank waits for another."""
+    settings = {**way, "validate_every": AT, "checkpoint_every": AT, "index": {"num_steps": AT + 2}}
+    line = command_line(tokens, tmp_path / "out", settings)
+    assert ranks.run_apart(2, spoiled, line) == [0, 0]
+    (event,) = rows(tmp_path / "out", "spikes")
+    assert (event["step"], event["cause"], event["action"]) == (AT, "data", "skip")
+    assert [s["sequence"] - 1 for s in event["suspects"]] == list(BAD)

@@ -10,11 +10,25 @@ from stages.model.engine import Taken
 from stages.model.native import NativeEngine
 from stages.pretrain.health import heartbeat
 from stages.stream.loader import Batch, Loader
+from tests.stages.model.test_engine import DEEPSPEEDS_OWN
 from tests.stages.pretrain.conftest import Start
 from tests.stages.pretrain.launch import rows
 
 LONG: dict[str, Any] = {"index": {"num_steps": 60}, "keep_checkpoints": 20, "validate_every": 30, "monitor_every": 10}
 AT, BAD = 42, (1, 4, 6)  # the step whose sequences (from 0) hold garbage
+
+WAYS: dict[str, dict[str, Any]] = {
+    "deepspeed": {"engine": "deepspeed"},
+    "deepspeed-zero-3": {"engine": "deepspeed", "zero_stage": 3},
+    "zero-3": {"zero_stage": 3},
+    "canonical": {"canonical_ranks": 4},
+    "bf16": {"precision": "bf16", "checkpoint_activations": True},
+    "muon": {"optimizer": "muon", "schedule": "wsd"},
+    "sophia": {"optimizer": "sophia", "learning_rate": 0.003},
+    "soap": {"optimizer": "soap"},
+    "growing": {"batch_doublings": [8, 16]},
+}
+"""What a default must do no harm to, one process each; several are in `test_pipelines`."""
 
 
 @pytest.fixture
@@ -53,10 +67,47 @@ def test_a_healthy_run_has_no_events(pretrain: Start, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / "tensorboard").glob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.filterwarnings(*DEEPSPEEDS_OWN)
+def test_judging_changes_no_bit(way: dict[str, Any], pretrain: Start, tmp_path: Path) -> None:
+    """Under every engine and optimizer, a run without a spike has the weights of one that is not judged, to the bit."""
+    settings = {**way, "index": {"num_steps": 32}, "validate_every": 32, "checkpoint_every": 32}
+    assert pretrain(tmp_path / "out", **settings) == 0
+    assert pretrain(tmp_path / "off", **settings, on_spike="off") == 0
+    assert rows(tmp_path / "out", "spikes") == []
+    assert weights(tmp_path / "out") == weights(tmp_path / "off")
+    assert rows(tmp_path / "out", "steps", "tokens_per_second") == rows(tmp_path / "off", "steps", "tokens_per_second")
+
+
+def test_a_run_of_ten_steps_is_not_judged(pretrain: Start, tmp_path: Path) -> None:
+    """Where there is no past to judge by, nothing is: bad from the third step on, it learns what `off` learns."""
+    settings = {"index": {"num_steps": 10}, "learning_rate": 0.3, "warmup_steps": 2, "max_gradient_norm": 1e3}
+    for name, more in (("out", {}), ("off", {"on_spike": "off"})):
+        assert pretrain(tmp_path / name, **settings, **more) == 0
+    steps = rows(tmp_path / "out", "steps")
+    assert max(s["loss"] for s in steps) > steps[0]["loss"] + 0.5
+    assert rows(tmp_path / "out", "spikes") == []
+    assert weights(tmp_path / "out") == weights(tmp_path / "off")
+
+
+@pytest.mark.usefixtures("garbage")
+@pytest.mark.parametrize("way", ["deepspeed", "deepspeed-zero-3", "canonical", "muon", "sophia"])
+@pytest.mark.filterwarnings(*DEEPSPEEDS_OWN)
+def test_a_bad_batch_is_skipped_unless_told_otherwise(way: str, pretrain: Start, tmp_path: Path) -> None:
+    """Without a word about spikes, each engine makes no update of a bad batch, explains it, and ends well."""
+    settings = {**WAYS[way], "index": {"num_steps": AT + 2}, "validate_every": AT, "checkpoint_every": AT}
+    assert pretrain(tmp_path / "out", **settings) == 0
+    (event,) = rows(tmp_path / "out", "spikes")
+    assert (event["step"], event["cause"], event["action"]) == (AT, "data", "skip")
+    found = {s["sequence"] - 1 for s in event["suspects"]}
+    assert set(BAD) <= found  # an optimizer that is ahead finds one of the others unusual too
+    assert len(found - set(BAD)) <= 1
+
+
 @pytest.mark.usefixtures("garbage")
 def test_nothing_is_done_where_it_is_off(pretrain: Start, tmp_path: Path) -> None:
-    """With `off`, the default, a bad batch is learned from like any other, and no event says otherwise."""
-    assert pretrain(tmp_path / "off", **LONG) == 0
+    """With `off` a bad batch is learned from like any other, and no event says otherwise."""
+    assert pretrain(tmp_path / "off", **LONG, on_spike="off") == 0
     assert rows(tmp_path / "off", "spikes") == []
     assert len(rows(tmp_path / "off", "steps")) == 60
 
