@@ -1,4 +1,4 @@
-"""Predicted gains made true on average: isotonic regression by pooling adjacent violators (Ayer et al., 1955)."""
+"""Predicted gains made true on average: isotonic regression by pooling adjacent violators (Ayer et al., 1955), and a line."""
 
 from typing import Any
 
@@ -41,6 +41,19 @@ def isotonic(predicted: Floats, true: Floats) -> Calibration:
     knots = np.array([(x / n, y / n) for x, y, n in blocks])
     chosen = np.unique(np.linspace(0, len(knots) - 1, min(len(knots), MAX_KNOTS)).astype(int))
     return Calibration(knots[chosen, 0], knots[chosen, 1])
+
+
+def calibrated(predicted: Floats, true: Floats) -> Calibration:
+    """The mean of the isotonic line and the least-squares one, which rises where the first is level.
+
+    A level step ties pages whose predictions still tell them apart: with a tenth of the seconds that cost a twentieth of the
+    gain on pages that were left out.
+    """
+    steps = isotonic(predicted, true)
+    slope = max(float(np.cov(predicted, true, bias=True)[0, 1]) / max(float(predicted.var()), 1e-9), 0.0)
+    knots = np.unique([*steps.predicted, predicted.min(), predicted.max()])
+    line = float(true.mean()) + slope * (knots - float(predicted.mean()))
+    return Calibration(knots, (steps(knots) + line) / 2)
 
 
 def reliability(predicted: Floats, true: Floats, num_bins: int = 8) -> list[tuple[float, float, int]]:

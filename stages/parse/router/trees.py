@@ -36,6 +36,11 @@ class Trees:
             total += leaves[node - (2**DEPTH - 1)]
         return total
 
+    def __add__(self, other: "Trees") -> "Trees":
+        """Trees that predict the sum of what both predict."""
+        mine, theirs = (self.columns, self.thresholds, self.leaves), (other.columns, other.thresholds, other.leaves)
+        return Trees(self.base + other.base, *(np.concatenate(pair) for pair in zip(mine, theirs, strict=True)))
+
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {

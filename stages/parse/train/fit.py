@@ -16,7 +16,7 @@ from stages.parse import pdf
 from stages.parse.layout import document_text
 from stages.parse.lines import Page
 from stages.parse.parsers import cost
-from stages.parse.router.calibrate import isotonic, reliability
+from stages.parse.router.calibrate import calibrated, reliability
 from stages.parse.router.model import LAYER, Model, Parser, chars_of, columns, cost_table, feature_table, inputs, ruled
 from stages.parse.router.trees import Floats, Trees, fit
 from stages.parse.score import score
@@ -65,7 +65,7 @@ def train(rows: Sequence[Labelled], parsers: Iterable[str]) -> Model:
     plots, found = {}, {}
     for name, mine in fitted.items():
         alike = [f for other, f in fitted.items() if (cost(other) == "text") == (cost(name) == "text")]
-        calibration = isotonic(np.concatenate([f.predicted for f in alike]), np.concatenate([f.gain for f in alike]))
+        calibration = calibrated(np.concatenate([f.predicted for f in alike]), np.concatenate([f.gain for f in alike]))
         plots[name] = [[round(v, 4) for v in p] for p in reliability(calibration(mine.predicted), mine.gain)]
         found[name] = Parser(mine.trees, calibration, mine.seconds)
     facts = {"pages": len(rows), "read": {n: sum(n in r.read for r in rows) for n in found}, "calibration": plots}
@@ -88,7 +88,7 @@ def _fitted(name: str, rows: Sequence[Labelled], table: Floats, layers: tuple[Fl
     layer, guessed, folds = (values[have] for values in layers)
     quality = np.array([rows[i].read[name][0] for i in have])
     seen, of_layer = inputs(name, table[have]), cost(name) == "text"
-    target, grow = (quality - layer, _trees) if of_layer else (quality, _shrubs)
+    target, grow = (quality - layer, _trees) if of_layer else (_shared(name, rows, have.tolist()), _both)
     predicted = _out_of_fold(seen, target, folds, grow) - (0.0 if of_layer else guessed)
     parts = cost_table(table[have], _chars([rows[i] for i in have]))
     seconds = _seconds(parts, np.array([rows[i].read[name][1] for i in have]))
@@ -104,6 +104,20 @@ def _shrubs(table: Floats, quality: Floats) -> Trees:
     return fit(table, quality, num_trees=30, min_leaf=max(6, len(table) // 4))
 
 
+def _shared(name: str, rows: Sequence[Labelled], have: Sequence[int]) -> Floats:
+    """The mean quality of all engines that read a page's picture, and what this one is better: two columns.
+
+    They are learned apart, because what makes a picture hard for all of them says nothing of who is better at it.
+    """
+    alike = [{p: q for p, (q, _) in rows[i].read.items() if cost(p) != "text"} for i in have]
+    means = np.array([np.mean(list(found.values())) for found in alike])
+    return np.stack([means, [found[name] for found in alike] - means], axis=1)
+
+
+def _both(table: Floats, target: Floats) -> Trees:
+    return _shrubs(table, target[:, 0]) + _shrubs(table, target[:, 1])
+
+
 def _folds(groups: Sequence[str]) -> Floats:
     """A fold for every row; a group is in one."""
     numbers = {group: i % NUM_FOLDS for i, group in enumerate(sorted(set(groups)))}
@@ -112,7 +126,7 @@ def _folds(groups: Sequence[str]) -> Floats:
 
 def _out_of_fold(table: Floats, target: Floats, folds: Floats, grow: Callable[[Floats, Floats], Trees]) -> Floats:
     """Each row's prediction by trees that saw no row of its fold."""
-    found = np.full(len(table), float(target.mean()))
+    found = np.full(len(table), float(target.sum() / len(target)))
     for fold in range(NUM_FOLDS):
         inside, outside = folds == fold, folds != fold
         if inside.any() and outside.sum() >= 20:

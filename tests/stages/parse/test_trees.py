@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from stages.parse.router.calibrate import Calibration, isotonic, reliability
+from stages.parse.router.calibrate import Calibration, calibrated, isotonic, reliability
 from stages.parse.router.trees import NUM_BINS, Trees, fit
 
 
@@ -68,3 +68,29 @@ def test_reliability() -> None:
     points = reliability(np.arange(10.0), np.arange(10.0) * 2, num_bins=3)
     assert [n for *_, n in points] == [4, 3, 3]
     assert points[0][:2] == (1.5, 3.0)
+
+
+def test_a_calibration_ties_no_two_predictions() -> None:
+    """Half of it is scikit-learn's isotonic values' mean line, half numpy's line: it rises everywhere, and is true on average."""
+    rng = np.random.default_rng(5)
+    predicted = rng.normal(size=300)
+    true = np.round(predicted) + rng.normal(scale=0.3, size=300)
+    found = calibrated(predicted, true)
+    slope, start = np.polyfit(predicted, true, 1)
+    expected = (isotonic(predicted, true)(predicted) + start + slope * predicted) / 2
+    assert found(predicted) == pytest.approx(expected, abs=0.02)
+    assert (np.diff(found(np.sort(predicted))) > 0).all()
+    assert found(predicted).mean() == pytest.approx(true.mean(), abs=0.02)
+    falling = calibrated(predicted, -predicted)
+    assert (np.diff(falling(np.sort(predicted))) >= 0).all()
+
+
+def test_trees_add_up() -> None:
+    """The sum of two models predicts the sum of what they predict."""
+    rng = np.random.default_rng(6)
+    table, first, second = rng.normal(size=(60, 3)), rng.normal(size=60), rng.normal(size=60)
+    one, other = fit(table, first, num_trees=7), fit(table, second, num_trees=5)
+    assert (one + other).predict(table) == pytest.approx(one.predict(table) + other.predict(table))
+    assert Trees.of(json.loads(json.dumps((one + other).plain()))).predict(table) == pytest.approx(
+        (one + other).predict(table), abs=1e-4
+    )
