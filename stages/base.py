@@ -99,7 +99,7 @@ def setting_problems(stage: type[Stage], error: ValidationError) -> list[str]:
             hint = f"did you mean {stage.name}.{near[0]}?" if near else f"settings: {', '.join(stage.model_fields)}"
             problems.append(f"{where}: no such setting; {hint}")
         else:
-            problems.append(f"{where}: {e['msg']}, found {e['input']!r}")
+            problems.append(f"{where}: {e['msg'].removeprefix('Value error, ')}, found {e['input']!r}")
     return problems
 
 

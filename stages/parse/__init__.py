@@ -1,11 +1,12 @@
 """Parse: text out of every source, page by page where there are pages."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.corpus import Allotment, Document, Dropped, Route, SourceFile
 from stages.base import SettingsError, Stage, Strings
@@ -21,6 +22,12 @@ PROMPT = (
 )
 
 
+def _budget(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)? ?(s|%|h)", value):
+        raise ValueError("expected seconds a document (0.5 s), a share of the pages (10 %) or hours in all (3 h)")
+    return value
+
+
 class Parse(Stage):
     """Turn sources into documents: a PDF's text layer, other parsers where that is not enough, native readers for the rest."""
 
@@ -34,7 +41,7 @@ class Parse(Stage):
     ocr: Literal["rapidocr", "tesseract", "served", "none"] = "rapidocr"
     """Reader of pages without usable text. What is named is used, or parse says that it is not there: no machine has
     another output than the next one for what happens to be installed on it."""
-    budget: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?(s|%|h)$")] | None = None
+    budget: Annotated[str, AfterValidator(_budget)] | None = None
     """What reading pages again may cost: `0.5 s` a document, `10 %` of the pages, `3 h` of a processor in all. Each second
     goes where the router expects most of it; without a budget, the pages without usable text are read, and no others."""
     price: Annotated[float, Field(ge=0)] | None = None

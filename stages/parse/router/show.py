@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from schemas.corpus import SourceFile
 from schemas.manifest import Manifest
+from schemas.table import ContractError
 from stages.parse import pdf
 from stages.parse.layout import document_text
 from stages.parse.members import located
@@ -44,9 +45,10 @@ Routes = Sequence[dict[str, Any]]
 
 def write(folder: Path, num_pages: int = 12) -> Path:
     """Write the page of a finished output; `ValueError` where it was parsed without a budget."""
-    routes = pq.read_table(folder / "routes", partitioning=None).to_pylist()
+    there = (folder / "routes").is_dir()
+    routes = pq.read_table(folder / "routes", partitioning=None).to_pylist() if there else []
     if not routes:
-        raise ValueError(f"{folder}: no routes; they are there where parse.budget is set")
+        raise ValueError(f"{folder}: no routes, which a finished output of parse has where parse.budget is set")
     parts = ["<h1>Where the seconds went</h1>", _counts(routes), _curve(routes), "<h2>Pages</h2>"]
     parts += _pages(folder, _sample(routes, num_pages))
     file = folder / "routing.html"
@@ -159,4 +161,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="parse's output folder")
     parser.add_argument("--sample", type=int, default=12, help="pages to show (default: 12)")
     options = parser.parse_args()
-    print(write(options.folder, options.sample))
+    try:
+        print(write(options.folder, options.sample))
+    except (ValueError, ContractError) as error:
+        parser.error(str(error))

@@ -277,6 +277,8 @@ def test_settings_of_parsers() -> None:
     assert Parse.parse(served).fingerprint({}) == Parse.parse(served | {"served_url": "http://i/v1"}).fingerprint({})
     assert Parse(grobid_url="http://g").fingerprint({}) == Parse(grobid_url="http://h").fingerprint({})
     assert Parse(grobid_url="http://g").fingerprint({}) != Parse().fingerprint({})
+    with pytest.raises(SettingsError, match=r"parse.budget: expected seconds a document \(0.5 s\), .*, found 'cheap'"):
+        Parse.parse({"budget": "cheap"})
     with pytest.raises(SettingsError, match=r"there is no file .*nowhere.json; parsl train-router makes one"):
         Parse(price=1.0, weights="nowhere.json").external()
 

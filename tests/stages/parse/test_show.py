@@ -2,10 +2,13 @@
 
 import csv
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from stages.base import PACKAGE_ROOT
 from stages.parse.router.show import write
 from stages.parse.train.gold import papers, tied
 from tests.stages.parse.conftest import WORDS, scan, source, typeset
@@ -57,3 +60,12 @@ def test_pages_of_a_folder(tmp_path: Path) -> None:
     assert pages[0].truth == pages[2].truth == WORDS.strip()
     assert pages[3].truth.startswith("A second page")
     assert {p.group for p in pages} == {"a.gold.txt"}
+
+
+def test_a_folder_that_is_no_output_of_parse(tmp_path: Path) -> None:
+    """What the page is made of is missed by name, without a traceback, with exit 2."""
+    command = [sys.executable, "-m", "stages.parse.router.show", str(tmp_path / "nowhere")]
+    found = subprocess.run(command, cwd=PACKAGE_ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "nowhere: no routes, which a finished output of parse has where parse.budget is set" in found.stderr
+    assert "Traceback" not in found.stderr
