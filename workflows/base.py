@@ -200,7 +200,7 @@ class Selection(NamedTuple):
             chosen &= _downstream(nodes, self.start)
         if self.until:
             chosen &= _upstream(nodes, self.until)
-        if not chosen:
+        if not chosen and names:
             flags = {"--only": self.only, "--from": self.start, "--until": self.until}
             words = " ".join(f"{flag} {name}" for flag, name in flags.items() if name)
             raise SettingsError(f"{words}: no stage is all of that; the order is {', '.join(names)}")

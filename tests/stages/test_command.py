@@ -229,7 +229,8 @@ def test_other_ranks_write_nothing(documents, tmp_path, monkeypatch) -> None:
 
 
 SLEEPER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without it
 from stages.command import main
 from tests.stages.test_command import Shout
 class Sleeper(Shout):
