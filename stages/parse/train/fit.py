@@ -16,7 +16,7 @@ from stages.parse import pdf
 from stages.parse.layout import document_text
 from stages.parse.lines import Page
 from stages.parse.parsers import cost
-from stages.parse.router.calibrate import calibrated, reliability
+from stages.parse.router.calibrate import calibrated, isotonic, reliability
 from stages.parse.router.model import LAYER, Model, Parser, chars_of, columns, cost_table, feature_table, inputs, ruled
 from stages.parse.router.trees import Floats, Trees, fit
 from stages.parse.score import score
@@ -65,7 +65,8 @@ def train(rows: Sequence[Labelled], parsers: Iterable[str]) -> Model:
     plots, found = {}, {}
     for name, mine in fitted.items():
         alike = [f for other, f in fitted.items() if (cost(other) == "text") == (cost(name) == "text")]
-        calibration = calibrated(np.concatenate([f.predicted for f in alike]), np.concatenate([f.gain for f in alike]))
+        line = isotonic if cost(name) == "text" else calibrated  # most gains over a good layer are none
+        calibration = line(np.concatenate([f.predicted for f in alike]), np.concatenate([f.gain for f in alike]))
         plots[name] = [[round(v, 4) for v in p] for p in reliability(calibration(mine.predicted), mine.gain)]
         found[name] = Parser(mine.trees, calibration, mine.seconds)
     facts = {"pages": len(rows), "read": {n: sum(n in r.read for r in rows) for n in found}, "calibration": plots}
