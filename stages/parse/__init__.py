@@ -15,6 +15,7 @@ from stages.tables import Outputs, Reader
 WEIGHTS = Path(__file__).parent / "router" / "weights.json"
 PARSERS = ("layout", "rapidocr", "tesseract", "served")
 PLACES = frozenset({"weights", "served_url", "grobid_url", "service_requests"})
+BUDGET = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>s|%|h)")
 PROMPT = (
     "Write down the text of this page as Markdown, in the order in which it is read. Headings begin with #, tables are "
     "Markdown tables, formulas are LaTeX between $ signs. Leave out running heads, page numbers and pictures. Write "
@@ -23,7 +24,7 @@ PROMPT = (
 
 
 def _budget(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)? ?(s|%|h)", value):
+    if not BUDGET.fullmatch(value):
         raise ValueError("expected seconds a document (0.5 s), a share of the pages (10 %) or hours in all (3 h)")
     return value
 

@@ -1,12 +1,13 @@
 """The life of a stage: settings, inputs, run, tables, manifest last; shards; kills; full disks; other ranks."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -155,21 +156,28 @@ def test_full_disk_leaves_nothing_done(documents, tmp_path, capsys) -> None:
     assert not list((tmp_path / "out" / "documents").iterdir())
 
 
+@contextlib.contextmanager
+def mounted(folder: Path, option: str) -> Iterator[Path]:
+    """A file system of its own at a new folder, in memory; the test is skipped where that may not be."""
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", option, "tmpfs", folder], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 def test_a_really_full_disk(documents, tmp_path) -> None:
     """On a filesystem that is full for real the stage ends with an error and no manifest."""
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small filesystem needs root")
-    try:
+    with mounted(tmp_path / "small", "size=32k") as small:
         (tmp_path / "big").mkdir()
         big = [d.model_copy(update={"text": os.urandom(30_000).hex()}) for d in Document.sample(9)]
         table = write_table(tmp_path / "big", Document, big, "documents")
         assert run(Shout, table, small / "out") == 1
         assert not exists(small / "out")
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_unwritable_root(documents, tmp_path, capsys) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from schemas.corpus import Document
 from schemas.manifest import Manifest, exists, lineage
 from stages.command import main
-from tests.stages.test_command import Broken, Shout, documents, rows, run, start_sleeper
+from tests.stages.test_command import Broken, Shout, documents, mounted, rows, run, start_sleeper
 from tests.tables import write_table
 
 __all__ = ["documents"]  # a fixture
@@ -77,12 +76,7 @@ def test_a_file_for_a_table(tmp_path, capsys) -> None:
 
 def test_an_output_where_none_can_be(documents, tmp_path, capsys) -> None:
     """On a file system that cannot be written the folder is named with the reason; exit 2, and no traceback."""
-    fixed = tmp_path / "fixed"
-    fixed.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(fixed)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a file system needs root")
-    try:
+    with mounted(tmp_path / "fixed", "ro") as fixed:
         for folder in (fixed, fixed / "out"):
             config = tmp_path / "c.json"
             config.write_text("{}")
@@ -94,8 +88,6 @@ def test_an_output_where_none_can_be(documents, tmp_path, capsys) -> None:
             assert f"--out {folder}: Read-only file system" in error
             assert "give a folder that can be written" in error
             assert "Traceback" not in error
-    finally:
-        subprocess.run(["umount", str(fixed)], check=True)
 
 
 def test_tables_that_are_none(documents, tmp_path, capsys) -> None:

@@ -5,7 +5,6 @@ and that an empty page stays empty. All else is the model's expectation and the 
 """
 
 import hashlib
-import re
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +14,12 @@ import numpy as np
 
 from schemas.corpus import Route
 from stages.base import SettingsError
-from stages.parse import Parse
+from stages.parse import BUDGET, Parse
 from stages.parse.lines import Page
 from stages.parse.parsers import cost
 from stages.parse.router.model import MAX_STRANGE_SHARE, Expected, Model, load
 from stages.parse.router.price import AHEAD, Campaign, Document, steps
 
-BUDGET = re.compile(r"(?P<number>[\d.]+) ?(?P<unit>s|%|h)")
 TIE, GOLDEN = 1e-3, 0.618034
 CHEAP = 0.01  # of a page that is read from its picture: what another look at its layer counts
 RULES = ("no text", "garbled", "suspect")
